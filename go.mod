@@ -1,6 +1,6 @@
 module github.com/blobd/blobd
 
-go 1.26.8
+go 1.26.5
 
 require (
 	github.com/distribution/reference v0.6.0
