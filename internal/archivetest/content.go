@@ -1,0 +1,75 @@
+package archivetest
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math/rand/v2"
+)
+
+// Random is size bytes that don't compress. Every part can be read for itself, without memory for the whole, and equal
+// seeds give equal bytes.
+func Random(seed uint64, size int64) *io.SectionReader {
+	return io.NewSectionReader(random(seed), 0, size)
+}
+
+// Compressible is size bytes that zstd makes some eight times smaller, otherwise like Random.
+func Compressible(seed uint64, size int64) *io.SectionReader {
+	return io.NewSectionReader(repetitive(seed), 0, size)
+}
+
+// Bytes reads all of r.
+func Bytes(r *io.SectionReader) []byte {
+	b := make([]byte, r.Size())
+	if _, err := r.ReadAt(b, 0); err != nil && err != io.EOF {
+		panic(err)
+	}
+	return b
+}
+
+// Many is n small files in folders of a hundred, two levels deep, each with content of its own: a big index over little data.
+func Many(n int) []File {
+	files := make([]File, n)
+	for i := range files {
+		path := fmt.Sprintf("package-%03d/module-%02d/source-file-%06d.go", i/10_000, i/100%100, i)
+		files[i] = File{Path: path, Data: []byte(path), ModTime: 1_700_000_000_000_000_000 + int64(i)}
+	}
+	return files
+}
+
+// pageSize is the unit in which content is generated, from a generator of its own.
+const pageSize = 4096
+
+type random uint64
+
+// ReadAt never fails; the section around it knows the end.
+func (r random) ReadAt(p []byte, off int64) (int, error) {
+	return readPages(p, off, func(page *[pageSize]byte, i int64) {
+		g := rand.NewPCG(uint64(r), uint64(i))
+		for w := 0; w < pageSize; w += 8 {
+			binary.LittleEndian.PutUint64(page[w:], g.Uint64())
+		}
+	})
+}
+
+type repetitive uint64
+
+// ReadAt never fails; the section around it knows the end.
+func (r repetitive) ReadAt(p []byte, off int64) (int, error) {
+	return readPages(p, off, func(page *[pageSize]byte, i int64) {
+		g := rand.NewPCG(uint64(r), uint64(i))
+		for w := 0; w < pageSize; w += 8 {
+			binary.LittleEndian.PutUint64(page[w:], g.Uint64()%pageSize) // some 12 random bits in each 64
+		}
+	})
+}
+
+func readPages(p []byte, off int64, fill func(page *[pageSize]byte, i int64)) (int, error) {
+	var page [pageSize]byte
+	for n := 0; n < len(p); {
+		at := off + int64(n)
+		fill(&page, at/pageSize)
+		n += copy(p[n:], page[at%pageSize:])
+	}
+	return len(p), nil
+}
