@@ -1,0 +1,146 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/blobd/blobd/internal/fault"
+)
+
+// maxFile bounds a configuration file. A thousand registries with all their keys take a third of it; what is larger was
+// given by mistake.
+const maxFile = 1 << 20
+
+// Sources are what a configuration is made of.
+type Sources struct {
+	File    string            // must exist; "" is the default path, where a file may be
+	Environ []string          // as os.Environ
+	Flags   map[string]string // the flags that were given: value by key ("log.level")
+}
+
+// Load puts the sources together and validates the result. CacheDir is filled in; Socket stays empty when no source sets
+// it. Warnings are variables of the environment that look as if they were meant for blobd, and are not.
+//
+// An empty variable counts as unset. Lists and maps are written in a variable as YAML, and replace the file's.
+func Load(s Sources) (c Config, warnings []string, err error) {
+	env := environ(s.Environ)
+	c = Default()
+	d := &decoder{origins: map[string]string{}}
+	if err := d.file(s.File, env, &c); err != nil {
+		return Config{}, nil, err
+	}
+	known := map[string]bool{}
+	walk(reflect.ValueOf(&c).Elem(), "", false, func(k Key, v reflect.Value) {
+		known[k.Env] = true
+		if text := env.get(k.Env); text != "" && err == nil {
+			err = d.set("$"+k.Env, k.Path, text, v)
+		}
+		if text, ok := s.Flags[k.Path]; ok && err == nil {
+			err = d.set(k.Flag, k.Path, text, v)
+		}
+	})
+	if err != nil {
+		return Config{}, nil, err
+	}
+	if c.CacheDir == "" {
+		c.CacheDir = env.cacheDir(runtime.GOOS, os.Geteuid() == 0)
+	}
+	if err := c.validate(d.origin); err != nil {
+		return Config{}, nil, err
+	}
+	return c, env.strangers(known), nil
+}
+
+func (d *decoder) file(path string, env environ, c *Config) error {
+	asked := path != ""
+	if !asked {
+		if path = env.configFile(runtime.GOOS, os.Geteuid() == 0); path == "" {
+			return nil
+		}
+	}
+	data, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !asked:
+		return nil
+	case err != nil:
+		return fault.Wrap(fault.InvalidArgument, err, "config").Try("give a readable file with --config, or none")
+	case len(data) > maxFile:
+		return failure(path, "", fmt.Sprintf("%d bytes are more than a configuration can have", len(data)),
+			"give blobd's own file with --config")
+	}
+	d.where = func(n *yaml.Node) string {
+		if n.Line == 0 {
+			return path
+		}
+		return fmt.Sprintf("%s:%d", path, n.Line)
+	}
+	return d.document(data, reflect.ValueOf(c).Elem(), "")
+}
+
+// set takes text for one setting: as it is for a single value, as YAML for a list or a map.
+func (d *decoder) set(where, path, text string, v reflect.Value) error {
+	d.where = func(*yaml.Node) string { return where }
+	d.origins[path] = where
+	if k := v.Kind(); k == reflect.Slice || k == reflect.Map {
+		return d.document([]byte(text), v, path)
+	}
+	if err := setText(v, text); err != nil {
+		return d.failValue(nil, path, err)
+	}
+	return nil
+}
+
+// origin is where the value of a key, or of the nearest that holds it, was set.
+func (d *decoder) origin(key string) string {
+	for key != "" {
+		if where, ok := d.origins[key]; ok {
+			return where
+		}
+		key = key[:max(strings.LastIndexAny(key, ".["), 0)]
+	}
+	return "default"
+}
+
+// environ is an environment as os.Environ gives it; the last of two equal names counts.
+type environ []string
+
+func (e environ) get(name string) string {
+	for _, entry := range slices.Backward(e) {
+		if value, ok := strings.CutPrefix(entry, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// strangers warns of BLOBD_ variables that are not settings. Kubernetes gives every container BLOBD_PORT… and
+// BLOBD_SERVICE_… when a service is called blobd: these are nobody's mistake.
+func (e environ) strangers(known map[string]bool) []string {
+	var names, warnings []string
+	for name := range known {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, entry := range e {
+		name, _, _ := strings.Cut(entry, "=")
+		foreign := name == "BLOBD_PORT" || strings.HasPrefix(name, "BLOBD_PORT_") || strings.HasPrefix(name, "BLOBD_SERVICE_")
+		if !strings.HasPrefix(name, "BLOBD_") || known[name] || foreign {
+			continue
+		}
+		warning := fmt.Sprintf("environment variable %s is not a setting of blobd and is ignored", name)
+		if hint := nearest(name, names); strings.HasPrefix(hint, "did") {
+			warning += "; " + hint
+		}
+		warnings = append(warnings, warning)
+	}
+	slices.Sort(warnings)
+	return slices.Compact(warnings)
+}

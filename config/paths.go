@@ -1,0 +1,49 @@
+package config
+
+import "path/filepath"
+
+// configFile is where a configuration is looked for when none is named; "" where the user has no such place.
+func (e environ) configFile(goos string, root bool) string {
+	if root {
+		return "/etc/blobd/config.yaml"
+	}
+	if base := e.userDir(goos, "XDG_CONFIG_HOME", "AppData", "Library/Application Support", ".config"); base != "" {
+		return filepath.Join(base, "blobd", "config.yaml")
+	}
+	return ""
+}
+
+// cacheDir is the cache folder when no key names one: systemd's (the first, where it made several), else the host's for
+// root and the user's own for others; "" where the user has none.
+func (e environ) cacheDir(goos string, root bool) string {
+	if dirs := filepath.SplitList(e.get("CACHE_DIRECTORY")); len(dirs) > 0 {
+		return dirs[0]
+	}
+	if root {
+		return "/var/cache/blobd"
+	}
+	if base := e.userDir(goos, "XDG_CACHE_HOME", "LocalAppData", "Library/Caches", ".cache"); base != "" {
+		return filepath.Join(base, "blobd")
+	}
+	return ""
+}
+
+// userDir is what the platform calls the user's folder for something: a variable of its own, or a folder below the
+// home; "" when the environment names neither.
+func (e environ) userDir(goos, xdg, windows, darwin, other string) string {
+	if goos == "windows" {
+		return e.get(windows)
+	}
+	if base := e.get(xdg); base != "" {
+		return base
+	}
+	home := e.get("HOME")
+	switch {
+	case home == "":
+		return ""
+	case goos == "darwin":
+		return filepath.Join(home, darwin)
+	default:
+		return filepath.Join(home, other)
+	}
+}
