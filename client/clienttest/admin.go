@@ -1,0 +1,68 @@
+package clienttest
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+
+	blobdv1 "github.com/blobd/blobd/api/proto/blobd/v1"
+)
+
+// admin hands every call to the test's own service, and is closed to all while there is none.
+type admin struct {
+	blobdv1.UnimplementedAdminServiceServer
+	daemon *Daemon
+}
+
+var errAdminOnly = Status(codes.PermissionDenied, "ADMIN_ONLY", "the admin service is not open to this user",
+	"ask root to name the user in admin_users", 0)
+
+func unary[Q, R any](a admin, ctx context.Context, q Q, f func(blobdv1.AdminServiceServer, context.Context, Q) (R, error),
+) (R, error) {
+	if a.daemon.Admin == nil {
+		var none R
+		return none, errAdminOnly
+	}
+	return f(a.daemon.Admin, ctx, q)
+}
+
+func (a admin) Status(ctx context.Context, r *blobdv1.StatusRequest) (*blobdv1.StatusResponse, error) {
+	return unary(a, ctx, r, blobdv1.AdminServiceServer.Status)
+}
+
+func (a admin) Prune(ctx context.Context, r *blobdv1.PruneRequest) (*blobdv1.PruneResponse, error) {
+	return unary(a, ctx, r, blobdv1.AdminServiceServer.Prune)
+}
+
+func (a admin) Remove(ctx context.Context, r *blobdv1.RemoveRequest) (*blobdv1.RemoveResponse, error) {
+	return unary(a, ctx, r, blobdv1.AdminServiceServer.Remove)
+}
+
+func (a admin) Clear(ctx context.Context, r *blobdv1.ClearRequest) (*blobdv1.ClearResponse, error) {
+	return unary(a, ctx, r, blobdv1.AdminServiceServer.Clear)
+}
+
+func (a admin) Pin(ctx context.Context, r *blobdv1.PinRequest) (*blobdv1.PinResponse, error) {
+	return unary(a, ctx, r, blobdv1.AdminServiceServer.Pin)
+}
+
+func (a admin) Unpin(ctx context.Context, r *blobdv1.UnpinRequest) (*blobdv1.UnpinResponse, error) {
+	return unary(a, ctx, r, blobdv1.AdminServiceServer.Unpin)
+}
+
+func (a admin) ListArtifacts(
+	r *blobdv1.ListArtifactsRequest, stream grpc.ServerStreamingServer[blobdv1.ListArtifactsResponse],
+) error {
+	if a.daemon.Admin == nil {
+		return errAdminOnly
+	}
+	return a.daemon.Admin.ListArtifacts(r, stream)
+}
+
+func (a admin) Verify(r *blobdv1.VerifyRequest, stream grpc.ServerStreamingServer[blobdv1.VerifyResponse]) error {
+	if a.daemon.Admin == nil {
+		return errAdminOnly
+	}
+	return a.daemon.Admin.Verify(r, stream)
+}

@@ -1,0 +1,207 @@
+package client
+
+import (
+	"context"
+	"io"
+	"io/fs"
+
+	blobdv1 "github.com/blobd/blobd/api/proto/blobd/v1"
+	"github.com/blobd/blobd/api/wire"
+)
+
+// copyBuffer is what WriteTo collects before it writes: gRPC's own pieces are 16 KiB, a system call each.
+const copyBuffer = 256 << 10
+
+// Stream is a part of a file on its way. Bytes pass on as they arrive; only a stream that ends in io.EOF was right to
+// its end.
+type Stream struct {
+	entry    *Entry
+	length   int64
+	verified bool
+	steps    []Step
+
+	name   string
+	cancel context.CancelFunc
+	recv   func(m any) error
+	msg    wire.Response
+	piece  int   // of msg.Data, the one being read
+	offset int   // in it
+	left   int64 // bytes still to come
+	err    error // what the stream ended in
+}
+
+// OpenRange reads length bytes of a file from offset; a negative length, or one past the end, goes to the end. It
+// returns when the first answer is there. The stream holds resources until Close or an error, io.EOF included.
+func (a *Archive) OpenRange(name string, offset, length int64) (*Stream, error) {
+	if !fs.ValidPath(name) {
+		return nil, invalidPath("read", name)
+	}
+	request := &blobdv1.ReadFileRequest{Reference: a.Reference, Path: name, Offset: offset, Options: a.options}
+	if length >= 0 {
+		request.Length = &length
+	}
+	ctx, cancel := context.WithCancel(a.ctx)
+	s := &Stream{name: name, cancel: cancel}
+	if err := s.begin(ctx, a.api, request); err != nil {
+		cancel()
+		return nil, s.pathError(err)
+	}
+	return s, nil
+}
+
+func (s *Stream) begin(ctx context.Context, api blobdv1.BlobdServiceClient, request *blobdv1.ReadFileRequest) error {
+	stream, err := api.ReadFile(ctx, request)
+	if err != nil {
+		return err
+	}
+	s.recv = stream.RecvMsg
+	if err := s.recv(&s.msg); err != nil {
+		if err == io.EOF {
+			err = badAnswer("the daemon's answer is empty")
+		}
+		return err
+	}
+	h := s.msg.Header
+	if h == nil || h.GetLength() < 0 {
+		return badAnswer("the daemon's answer has no header")
+	}
+	s.entry, s.length, s.left = entry(h.GetEntry()), h.GetLength(), h.GetLength()
+	return nil
+}
+
+// Entry describes the file.
+func (s *Stream) Entry() *Entry { return s.entry }
+
+// Len is how many bytes the whole stream has.
+func (s *Stream) Len() int64 { return s.length }
+
+// Verified reports, once the stream has ended in io.EOF, whether the file's digest was checked. It is false for a part
+// of a file that is not cached whole.
+func (s *Stream) Verified() bool { return s.verified }
+
+// Steps tells, once the stream has ended in io.EOF, where the bytes came from.
+func (s *Stream) Steps() []Step { return s.steps }
+
+// Read reads what has arrived, and waits where nothing has.
+func (s *Stream) Read(p []byte) (n int, err error) {
+	for n < len(p) && (n == 0 || s.piece < len(s.msg.Data)) {
+		b, err := s.next()
+		if err != nil {
+			return n, err
+		}
+		c := copy(p[n:], b)
+		s.consume(c)
+		n += c
+	}
+	return n, nil
+}
+
+// finish waits for the word that all bytes, which were read before, were right.
+func (s *Stream) finish() error {
+	_, err := s.next()
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}
+
+// WriteTo writes all that is left to w.
+func (s *Stream) WriteTo(w io.Writer) (int64, error) {
+	buf := make([]byte, 0, min(int64(copyBuffer), s.left))
+	var written int64
+	flush := func() error {
+		n, err := w.Write(buf)
+		written += int64(n)
+		buf = buf[:0]
+		return err
+	}
+	for {
+		b, err := s.next()
+		if err != nil {
+			if len(buf) > 0 {
+				if werr := flush(); werr != nil {
+					return written, werr
+				}
+			}
+			if err == io.EOF {
+				err = nil
+			}
+			return written, err
+		}
+		n := copy(buf[len(buf):cap(buf)], b)
+		buf = buf[:len(buf)+n]
+		s.consume(n)
+		// Nothing waits in the buffer while the next bytes are awaited.
+		if len(buf) == cap(buf) || s.piece >= len(s.msg.Data) {
+			if err := flush(); err != nil {
+				return written, err
+			}
+		}
+	}
+}
+
+// Close ends the stream, wherever it is. It never fails.
+func (s *Stream) Close() error {
+	s.end(fs.ErrClosed)
+	return nil
+}
+
+// next returns bytes that have arrived, at least one, waiting for them if need be.
+func (s *Stream) next() ([]byte, error) {
+	for s.err == nil {
+		if s.piece < len(s.msg.Data) {
+			if b := s.msg.Data[s.piece].ReadOnlyData()[s.offset:]; len(b) > 0 {
+				return b, nil
+			}
+			s.piece, s.offset = s.piece+1, 0
+			continue
+		}
+		s.receive()
+	}
+	return nil, s.err
+}
+
+// consume says that n bytes of what next returned are done with.
+func (s *Stream) consume(n int) {
+	s.offset += n
+	if s.piece < len(s.msg.Data) && s.offset == s.msg.Data[s.piece].Len() {
+		s.piece, s.offset = s.piece+1, 0
+	}
+}
+
+// receive takes the next message, or the end.
+func (s *Stream) receive() {
+	s.msg.Free()
+	s.piece, s.offset = 0, 0
+	err := s.recv(&s.msg)
+	switch {
+	case err == io.EOF && s.left > 0:
+		s.end(badAnswer("the daemon's answer is %d bytes short", s.left))
+		return
+	case err != nil:
+		s.end(err)
+		return
+	}
+	if s.left -= int64(s.msg.Data.Len()); s.left < 0 {
+		s.end(badAnswer("the daemon's answer is longer than it said"))
+		return
+	}
+	if sum := s.msg.Summary; sum != nil {
+		s.verified, s.steps = sum.GetVerified(), steps(sum.GetSteps())
+	}
+}
+
+// end is the stream's one end: later ones change nothing.
+func (s *Stream) end(err error) {
+	if s.err != nil {
+		return
+	}
+	if s.err = err; err != io.EOF {
+		s.err = s.pathError(err)
+	}
+	s.msg.Free()
+	s.piece, s.offset = 0, 0
+	s.cancel()
+}
+
+func (s *Stream) pathError(err error) error { return &fs.PathError{Op: "read", Path: s.name, Err: err} }
