@@ -87,7 +87,7 @@ type Cache struct {
 
 // Memory is the tier in memory before the caches on disk.
 type Memory struct {
-	Size Size `yaml:"size"` // 0: none
+	Size Size `yaml:"size" reload:"yes"` // 0: none
 }
 
 // TTLs say how long a tag's last check stands.
