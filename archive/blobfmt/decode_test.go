@@ -30,7 +30,7 @@ var sample = []archivetest.File{
 }
 
 func TestDecode(t *testing.T) {
-	for _, o := range []archivetest.Options{{}, {Sorted: true}, {Zstd: true}, {Zstd: true, Sorted: true}} {
+	for _, o := range []archivetest.Options{{}, {Sorted: true}, {Zstd: true}, {Zstd: true, Sorted: true, EmptyFrames: true}} {
 		t.Run(fmt.Sprintf("%+v", o), func(t *testing.T) {
 			index, data := archivetest.Build(sample, o)
 			_, layer := archivetest.Layers(index, data)
@@ -62,6 +62,9 @@ func TestDecode(t *testing.T) {
 				}
 				if stored := data[r.Offset : r.Offset+r.Length]; !o.Zstd && !bytes.Equal(stored, f.Data) {
 					t.Errorf("%s: its range holds other bytes", f.Path)
+				}
+				if (r.Length == 0) != (e.Size == 0) {
+					t.Errorf("%s: %d bytes for %d", f.Path, r.Length, e.Size)
 				}
 				if codec := r.Codec; (codec == archive.Zstd) != o.Zstd {
 					t.Errorf("%s: codec %v", f.Path, codec)

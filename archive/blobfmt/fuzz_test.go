@@ -3,8 +3,6 @@ package blobfmt_test
 import (
 	"errors"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"runtime"
 	"testing"
 
@@ -62,16 +60,9 @@ func FuzzDecode(f *testing.F) {
 			f.Add(index, int64(len(data)))
 		}
 	}
-	golden, err := filepath.Glob("testdata/*.index")
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, name := range golden {
-		index, err := os.ReadFile(name)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(index, int64(1<<20))
+	for _, name := range goldenNames() {
+		g := readGolden(f, name)
+		f.Add(g.index, g.layer.Size)
 	}
 	f.Fuzz(func(t *testing.T, index []byte, dataSize int64) {
 		// The sha512 digest keeps the index's sha256 of the data from ending each run at once.

@@ -38,15 +38,18 @@ func (f File) open() io.Reader {
 // Options say how an archive is written. The zero value writes stored files in the published writer's order, that of
 // fs.WalkDir, which its own reader can't always search.
 type Options struct {
-	Zstd   bool               // one zstd frame a file; none for an empty one
-	Stored func(File) bool    // with Zstd: files that stay as they are
-	Sorted bool               // entries in the order of their paths' bytes
-	Alter  func(index *Index) // the last word on what the index says, for hostile ones
+	Zstd        bool               // one zstd frame a file; none for an empty one
+	EmptyFrames bool               // with Zstd: a frame for an empty file too, as with newer zstd libraries
+	Stored      func(File) bool    // with Zstd: files that stay as they are
+	Sorted      bool               // entries in the order of their paths' bytes
+	Alter       func(index *Index) // the last word on what the index says, for hostile ones
 }
 
 // Write writes the data blob to w and returns the index and the data's descriptor. The same arguments give the same bytes.
 func Write(w io.Writer, files []File, o Options) (index []byte, data oci.Descriptor, err error) {
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
+	// The published writer's settings, and no frame for nothing, which was the default of the zstd library it was built with.
+	enc, err := zstd.NewWriter(nil,
+		zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithZeroFrames(o.EmptyFrames))
 	if err != nil {
 		return nil, oci.Descriptor{}, err
 	}

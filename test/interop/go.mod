@@ -1,0 +1,24 @@
+module github.com/blobd/blobd/test/interop
+
+go 1.26.5
+
+require (
+	github.com/blobd/blobd v0.0.0
+	github.com/klauspost/compress v1.20.3
+	github.com/meigma/blob v1.1.2
+	github.com/opencontainers/go-digest v1.0.0
+)
+
+require (
+	github.com/distribution/reference v0.6.0 // indirect
+	github.com/goccy/go-yaml v1.19.2 // indirect
+	github.com/google/flatbuffers v25.12.19+incompatible // indirect
+	github.com/olareg/olareg v0.2.2 // indirect
+	github.com/opencontainers/image-spec v1.1.1 // indirect
+	github.com/sudo-bmitch/oci-digest v0.1.2 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/sync v0.24.0 // indirect
+	oras.land/oras-go/v2 v2.6.0 // indirect
+)
+
+replace github.com/blobd/blobd => ../..
