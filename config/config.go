@@ -41,7 +41,7 @@ type Config struct {
 	TTL             TTLs     `yaml:"ttl" reload:"yes"`
 	RequireVerified []string `yaml:"require_verified" reload:"yes"` // patterns as in TTLRule.Match
 	MaxStale        Duration `yaml:"max_stale" reload:"yes"`        // 0: a stale tag is never served
-	Grant           Duration `yaml:"grant" reload:"yes"`            // how long one answer of a registry lets a scope read by digest
+	Grant           Duration `yaml:"grant" reload:"yes"`            // how long one good answer of a registry lets a scope read by digest; 0: for ever
 	NegativeTTL     Duration `yaml:"negative_ttl" reload:"yes"`     // 0: a 404 is not remembered
 	MaxIndexSize    Size     `yaml:"max_index_size" reload:"yes"`
 
@@ -106,7 +106,8 @@ type TTLRule struct {
 // Credentials say where logins are found. No secret stands in the configuration itself.
 type Credentials struct {
 	File         string `yaml:"file"`          // credentials by name, for registries.*.credential
-	Docker       bool   `yaml:"docker"`        // Docker's config and its credential helpers are asked too
+	Spin         bool   `yaml:"spin"`          // the logins of `spin registry login` are used too
+	Docker       bool   `yaml:"docker"`        // and those of Docker's config and its credential helpers
 	DockerConfig string `yaml:"docker_config"` // "" is Docker's own rule
 }
 
@@ -143,7 +144,7 @@ func Default() Config {
 		MaxIndexSize: 64 * mib,
 		IdleTimeout:  Duration(time.Minute),
 		DrainTimeout: Duration(25 * time.Second),
-		Credentials:  Credentials{Docker: true},
+		Credentials:  Credentials{Spin: true, Docker: true},
 	}
 }
 

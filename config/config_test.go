@@ -72,7 +72,7 @@ max_index_size: 1MiB
 idle_timeout: 1m30s
 drain_timeout: 5s
 admin_users: [1000, alice]
-credentials: {file: /f, docker: false, docker_config: /g}
+credentials: {file: /f, spin: false, docker: false, docker_config: /g}
 registries:
   localhost:5000: {plain_http: false}
   ghcr.io: {ca_file: /ca.pem, credential: robot, mirrors: [mirror.example, "127.0.0.1:5001"], token_realms: [auth.example],
@@ -171,7 +171,7 @@ func TestEnvironment(t *testing.T) {
 		"BLOBD_CACHES_MEMORY_SIZE": "0", "BLOBD_TTL_DEFAULT": "always", "BLOBD_TTL_RULES": `[{match: "a/*", ttl: 0}]`,
 		"BLOBD_REQUIRE_VERIFIED": "[a/b]", "BLOBD_MAX_STALE": "0", "BLOBD_GRANT": "1h", "BLOBD_NEGATIVE_TTL": "0",
 		"BLOBD_MAX_INDEX_SIZE": "1MB", "BLOBD_IDLE_TIMEOUT": "1s", "BLOBD_DRAIN_TIMEOUT": "1s",
-		"BLOBD_ADMIN_USERS": "[1000]", "BLOBD_CREDENTIALS_FILE": "/tmp/f", "BLOBD_CREDENTIALS_DOCKER": "false",
+		"BLOBD_ADMIN_USERS": "[1000]", "BLOBD_CREDENTIALS_FILE": "/tmp/f", "BLOBD_CREDENTIALS_SPIN": "false", "BLOBD_CREDENTIALS_DOCKER": "false",
 		"BLOBD_CREDENTIALS_DOCKER_CONFIG": "/tmp/g", "BLOBD_REGISTRIES": "{ghcr.io: {credential: x}}",
 	}
 	env := home(t)
