@@ -44,13 +44,26 @@ func TestFromConn(t *testing.T) {
 	}
 }
 
-func TestFromConnWithoutDescriptor(t *testing.T) {
-	a, b := net.Pipe()
-	defer a.Close()
-	defer b.Close()
-	p, err := access.FromConn(a)
-	if err == nil || p != (access.Principal{}) {
-		t.Errorf("got %+v, %v; want the unknown principal and an error", p, err)
+// Linux answers for a TCP connection too: uid -1.
+func TestFromConnOfOtherKinds(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	tcp, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	pipe, end := net.Pipe()
+	defer pipe.Close()
+	defer end.Close()
+	for _, conn := range []net.Conn{tcp, pipe} {
+		p, err := access.FromConn(conn)
+		if err == nil || p != (access.Principal{}) {
+			t.Errorf("%T: got %+v, %v; want the unknown principal and an error", conn, p, err)
+		}
 	}
 }
 

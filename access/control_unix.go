@@ -5,16 +5,15 @@ package access
 import (
 	"fmt"
 	"net"
-	"syscall"
 )
 
 // control runs f on conn's descriptor.
 func control(conn net.Conn, f func(fd int) error) error {
-	sc, ok := conn.(syscall.Conn)
+	unix, ok := conn.(*net.UnixConn) // others answer too, with nonsense
 	if !ok {
-		return fmt.Errorf("peer credentials: a %T has no descriptor", conn)
+		return fmt.Errorf("peer credentials: a %T has none", conn)
 	}
-	raw, err := sc.SyscallConn()
+	raw, err := unix.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("peer credentials: %w", err)
 	}

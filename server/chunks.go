@@ -12,9 +12,9 @@ type chunkPool struct {
 	tiers [3]sync.Pool // of *[]byte, by chunkTiers
 }
 
-// chunkTiers are the sizes lent: what a small file, one block and a whole chunk need. One size would make a thousand
-// callers of small files hold a GiB.
-var chunkTiers = [3]int{4 << 10, 64 << 10, chunkSize}
+// chunkTiers are the sizes lent: what a small file, one or two blocks, and a whole chunk need. One size would make a
+// thousand callers of small files hold a GiB.
+var chunkTiers = [3]int{8 << 10, 128 << 10, chunkSize}
 
 // Get returns a buffer of the given length, at most chunkSize.
 func (p *chunkPool) Get(length int) *[]byte {

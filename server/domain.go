@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"io"
 
 	"github.com/opencontainers/go-digest"
 
@@ -26,11 +27,11 @@ type Reader interface {
 type File interface {
 	Entry() *archive.Entry
 	Length() int64 // how many bytes will come
-	// Next fills buf as far as bytes are there, at least one, without waiting for all of it. io.EOF is the verified end.
-	Next(buf []byte) (int, error)
-	// Outcome tells, after io.EOF, whether the file's digest was checked and where the bytes came from.
-	Outcome() (verified bool, steps []pullthrough.Step)
-	Close()
+	// Read fills p as far as bytes are there, without waiting for all of it. io.EOF is the verified end.
+	io.ReadCloser
+	// Verified and Steps tell, after io.EOF, whether the file's digest was checked and where the bytes came from.
+	Verified() bool
+	Steps() []pullthrough.Step
 }
 
 // Admin is what AdminService asks of the domain. All methods are called concurrently.
@@ -60,13 +61,5 @@ func (s service) Open(
 	if err != nil {
 		return nil, err
 	}
-	return file{st}, nil
+	return st, nil
 }
-
-type file struct{ st *pullthrough.Stream }
-
-func (f file) Entry() *archive.Entry               { return f.st.Entry }
-func (f file) Length() int64                       { return f.st.Length }
-func (f file) Next(buf []byte) (int, error)        { return f.st.Next(buf) }
-func (f file) Outcome() (bool, []pullthrough.Step) { return f.st.Verified, f.st.Steps }
-func (f file) Close()                              { f.st.Close() }

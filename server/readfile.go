@@ -38,9 +38,8 @@ func (s *readService) ReadFile(
 	if err := s.sendData(f, stream); err != nil {
 		return err
 	}
-	verified, steps := f.Outcome()
 	return stream.Send(&blobdv1.ReadFileResponse{
-		Summary: &blobdv1.ReadFileSummary{Verified: verified, Steps: stepsTo(steps)},
+		Summary: &blobdv1.ReadFileSummary{Verified: f.Verified(), Steps: stepsTo(f.Steps())},
 	})
 }
 
@@ -65,7 +64,7 @@ func (s *readService) sendData(f File, stream grpc.ServerStream) error {
 	for {
 		// One byte more than is left, so that a file which is too long shows, and the end comes without another buffer.
 		buf := s.chunks.Get(int(min(left+1, chunkSize)))
-		n, err := f.Next(*buf)
+		n, err := f.Read(*buf)
 		left -= int64(n)
 		if n == 0 || left < 0 {
 			s.chunks.Put(buf)
