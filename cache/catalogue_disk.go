@@ -18,15 +18,18 @@ const (
 // folder is ours.
 func readCatalogue(fsys vfs.FS, dir string, now func() time.Time, problem func(error), b bounds) *Catalogue {
 	c := &Catalogue{now: now, problem: problem, state: newState(b)}
-	c.journal = readJournal(fsys, filepath.Join(dir, "catalogue"), func(line []byte) bool {
-		r, err := parseRecord(line)
-		if err != nil {
-			return false
-		}
-		c.state.apply(r, now())
-		return true
-	})
+	c.journal = readJournal(fsys, filepath.Join(dir, "catalogue"), c.read)
 	return c
+}
+
+// read applies a line of the journal, and reports whether it was good.
+func (c *Catalogue) read(line []byte) bool {
+	r, err := parseRecord(line)
+	if err != nil {
+		return false
+	}
+	c.state.apply(r, c.now())
+	return true
 }
 
 // start makes the catalogue durable from now on. A journal that was damaged, or has grown long, is written anew.
@@ -42,6 +45,9 @@ func (c *Catalogue) start() {
 // that has grown long.
 func (c *Catalogue) write(r record, durable bool) error {
 	j := &c.journal
+	if j.closed {
+		return j.err
+	}
 	if j.err != nil {
 		if !durable && c.now().Sub(j.failed) < retryDisk {
 			return j.err
@@ -97,10 +103,14 @@ func (c *Catalogue) wrote(records []record) {
 	}
 }
 
-// close writes down the last uses and longer grants that are in memory only, and closes the journal, durably.
+// close writes down the last uses and longer grants that are in memory only, and closes the journal, durably. Changes
+// after that stand in memory only.
 func (c *Catalogue) close() error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	if c.journal.closed {
+		return nil
+	}
 	var records []record
 	c.mu.RLock()
 	for n, e := range c.state.artifacts {

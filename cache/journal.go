@@ -28,6 +28,7 @@ type journal struct {
 	compactAt int64    // the size from which it should be rewritten
 	err       error    // why it takes no more lines; nil while it does
 	failed    time.Time
+	closed    bool
 }
 
 // readJournal gives the lines in path, without newlines, to visit, which reports whether a line was good. Line is only
@@ -43,19 +44,26 @@ func readJournal(fsys vfs.FS, path string, visit func(line []byte) bool) journal
 		return j
 	}
 	defer file.Close()
-	r := bufio.NewReaderSize(file, 64<<10)
+	if err := j.scan(file, visit); err != nil {
+		j.err = fmt.Errorf("catalogue: %w", err)
+	}
+	return j
+}
+
+// scan gives the lines of r to visit.
+func (j *journal) scan(r io.Reader, visit func(line []byte) bool) error {
+	lines := bufio.NewReaderSize(r, 64<<10)
 	for {
-		line, n, err := readLine(r)
+		line, n, err := readLine(lines)
 		j.size += n
 		if line = bytes.TrimSuffix(line, []byte("\n")); len(line) > 0 && !visit(line) || n > maxLine {
 			j.damaged++
 		}
 		if err == io.EOF {
-			return j
+			return nil
 		}
 		if err != nil {
-			j.err = fmt.Errorf("catalogue: %w", err)
-			return j
+			return err
 		}
 	}
 }
@@ -165,12 +173,13 @@ func (j *journal) writeFile(path string, records []record) (size int64, err erro
 	return size, file.Sync()
 }
 
-// close syncs and closes the journal. It returns what the journal failed with, if it did.
+// close syncs and closes the journal for good. It returns what the journal failed with, if it did.
 func (j *journal) close() error {
 	err := j.err
 	if j.file != nil {
 		err = errors.Join(err, j.file.Sync(), j.file.Close())
 		j.file = nil
 	}
+	j.closed, j.err = true, fs.ErrClosed
 	return err
 }
