@@ -1,0 +1,270 @@
+package credentials
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/blobd/blobd/internal/fault"
+)
+
+// Options say where logins are. The zero value knows none.
+type Options struct {
+	// File holds named logins, as YAML (`name: {username: …, password: …, identity_token: …}`) or in the format of
+	// Docker's config.json, whose keys are the names and which opens its hosts without being named, too.
+	File string
+	// SpinFile is Spin's registry-auth.json; see DefaultSpinFile.
+	SpinFile string
+	// Docker uses DockerConfig, or where that is empty $DOCKER_CONFIG/config.json or ~/.docker/config.json.
+	Docker       bool
+	DockerConfig string
+	// HelperTimeout is the most that a credential helper may take; 0 is 15 s, enough for one that asks a cloud.
+	HelperTimeout time.Duration
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+}
+
+// helperTTL is how long an answer of a credential helper is used again. Helpers take from 10 ms to seconds, and the
+// shortest-lived secrets that they hand out (cloud tokens) last 15 minutes and more.
+const helperTTL = 5 * time.Minute
+
+// Prefixes of names that the Store gives by itself; what follows is the key in that file.
+const (
+	ownPrefix    = "file:"
+	spinPrefix   = "spin:"
+	dockerPrefix = "docker:"
+)
+
+// Store finds logins. Its methods may be called from several goroutines.
+type Store struct {
+	file          string
+	named         watched[namedFile]
+	spin          watched[spinFile]
+	docker        watched[dockerFile]
+	dockerPath    string
+	helperTimeout time.Duration
+	now           func() time.Time
+
+	mu      sync.Mutex // guards helpers
+	helpers map[string]*helperAnswer
+}
+
+// helperAnswer is what a helper said for one key. turn holds one token: whoever has it may look and ask.
+type helperAnswer struct {
+	turn  chan struct{}
+	cred  Credential
+	until time.Time
+}
+
+// namedFile is Options.File in either of its formats.
+type namedFile struct {
+	logins map[string]Credential
+	docker *dockerFile
+}
+
+// New returns a Store. It fails when Options.File is there and can't be read, since it was named on purpose; trouble
+// with the other files shows when a login from them is needed.
+func New(o Options) (*Store, error) {
+	s := &Store{
+		file:          o.File,
+		named:         watched[namedFile]{path: o.File, parse: parseNamed},
+		spin:          watched[spinFile]{path: o.SpinFile, parse: parseSpin},
+		helperTimeout: o.HelperTimeout,
+		now:           o.Now,
+		helpers:       map[string]*helperAnswer{},
+	}
+	if o.Docker {
+		s.dockerPath = o.DockerConfig
+		if s.dockerPath == "" {
+			s.dockerPath = defaultDockerFile()
+		}
+	}
+	s.docker = watched[dockerFile]{path: s.dockerPath, parse: parseDocker}
+	if s.helperTimeout <= 0 {
+		s.helperTimeout = 15 * time.Second
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if _, err := s.named.get(); err != nil {
+		return nil, fmt.Errorf("credentials file %s: %w", o.File, err)
+	}
+	return s, nil
+}
+
+// Name says which login opens a repository: the configured one, else one from the own file, Spin's or Docker's, in
+// this order, else "" for anonymous. It looks at files at most and runs no helper.
+func (s *Store) Name(registry, repository, configured string) string {
+	if configured != "" {
+		return configured
+	}
+	if own, err := s.named.get(); err == nil && own.docker != nil {
+		if key := own.docker.key(registry, repository); key != "" {
+			return ownPrefix + key
+		}
+	}
+	// A file that can't be read is not a file without logins: Get will say what is wrong with it.
+	if spin, err := s.spin.get(); err != nil {
+		return spinPrefix + registry
+	} else if key := spin.key(registry); key != "" {
+		return spinPrefix + key
+	}
+	if docker, err := s.docker.get(); err != nil {
+		return dockerPrefix + registry
+	} else if key := docker.key(registry, repository); key != "" {
+		return dockerPrefix + key
+	}
+	return ""
+}
+
+// Get returns the login of this name, as its file or helper has it now; registry is for the error's text. It fails
+// with fault.CredentialUnusable: a login that is wanted and not there never turns into an anonymous one.
+func (s *Store) Get(ctx context.Context, name, registry string) (Credential, error) {
+	if name == "" {
+		return Credential{}, nil
+	}
+	c, where, err := s.get(ctx, name)
+	if err != nil {
+		if ctx.Err() != nil {
+			return Credential{}, ctx.Err()
+		}
+		return Credential{}, fault.Wrap(fault.CredentialUnusable, err, "credential %s for registry %s (%s)", name, registry, where).
+			Try("repair it, or log in again with docker login %s", registry)
+	}
+	c.Name = name
+	return c, nil
+}
+
+// Forget makes the next Get of this name ask its helper again, because a registry has refused what it said.
+func (s *Store) Forget(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.helpers, name)
+}
+
+func (s *Store) get(ctx context.Context, name string) (c Credential, where string, err error) {
+	if key, ok := strings.CutPrefix(name, spinPrefix); ok {
+		f, err := s.spin.get()
+		if err != nil {
+			return Credential{}, s.spin.path, err
+		}
+		if _, ok := f.Auths[key]; !ok {
+			return Credential{}, s.spin.path, errGone
+		}
+		c, err = f.credential(key)
+		return c, s.spin.path, err
+	}
+	if key, ok := strings.CutPrefix(name, dockerPrefix); ok {
+		f, err := s.docker.get()
+		if err != nil {
+			return Credential{}, s.dockerPath, err
+		}
+		c, err = s.fromDocker(ctx, f, name, key)
+		return c, s.dockerPath, err
+	}
+	f, err := s.named.get()
+	if err != nil {
+		return Credential{}, s.file, err
+	}
+	if c, ok := f.logins[name]; ok {
+		return c, s.file, nil
+	}
+	if key := strings.TrimPrefix(name, ownPrefix); f.docker != nil && f.docker.has(key) {
+		c, err = s.fromDocker(ctx, *f.docker, name, key)
+		return c, s.file, err
+	}
+	if s.file == "" {
+		return Credential{}, "no credentials file is configured", errGone
+	}
+	return Credential{}, s.file, errGone
+}
+
+var errGone = errors.New("there is no such login")
+
+func (f dockerFile) has(key string) bool {
+	_, auth := f.Auths[key]
+	return auth || f.helper(key) != ""
+}
+
+func (s *Store) fromDocker(ctx context.Context, f dockerFile, name, key string) (Credential, error) {
+	if !f.has(key) {
+		return Credential{}, errGone
+	}
+	helper := f.helper(key)
+	if helper == "" {
+		return f.credential(key)
+	}
+	return s.fromHelper(ctx, name, helper, key)
+}
+
+// fromHelper asks a helper, one caller at a time for each login, and remembers the answer for helperTTL.
+func (s *Store) fromHelper(ctx context.Context, name, helper, key string) (Credential, error) {
+	s.mu.Lock()
+	a := s.helpers[name]
+	if a == nil {
+		a = &helperAnswer{turn: make(chan struct{}, 1)}
+		a.turn <- struct{}{}
+		s.helpers[name] = a
+	}
+	s.mu.Unlock()
+	select {
+	case <-a.turn:
+	case <-ctx.Done():
+		return Credential{}, ctx.Err()
+	}
+	defer func() { a.turn <- struct{}{} }()
+	if s.now().Before(a.until) {
+		return a.cred, nil
+	}
+	limited, cancel := context.WithTimeout(ctx, s.helperTimeout)
+	defer cancel()
+	c, err := askHelper(limited, helper, key)
+	if err != nil {
+		return Credential{}, err
+	}
+	a.cred, a.until = c, s.now().Add(helperTTL)
+	return c, nil
+}
+
+// parseNamed reads Options.File. It tells the formats apart by the keys that only Docker's has.
+func parseNamed(raw []byte) (namedFile, error) {
+	var keys map[string]yaml.Node
+	if yaml.Unmarshal(raw, &keys) != nil {
+		return namedFile{}, errors.New("it is not YAML of the form name: {username: …, password: …}") // no quote of a secret
+	}
+	for _, k := range []string{"auths", "credHelpers", "credsStore"} {
+		if _, ok := keys[k]; ok {
+			d, err := parseDocker(raw)
+			return namedFile{docker: &d}, err
+		}
+	}
+	type login struct {
+		Username      string `yaml:"username"`
+		Password      string `yaml:"password"`
+		IdentityToken string `yaml:"identity_token"`
+	}
+	logins := map[string]login{}
+	dec := yaml.NewDecoder(bytes.NewReader(raw))
+	dec.KnownFields(true)
+	if len(keys) > 0 && dec.Decode(&logins) != nil {
+		return namedFile{}, errors.New("a login has other keys than username, password and identity_token")
+	}
+	f := namedFile{logins: map[string]Credential{}}
+	for name, l := range logins {
+		if strings.Contains(name, ":") {
+			return namedFile{}, fmt.Errorf("the name %q must not hold a colon", name)
+		}
+		c := Credential{Name: name, Username: l.Username, Password: l.Password, IdentityToken: l.IdentityToken}
+		if c.Anonymous() {
+			return namedFile{}, fmt.Errorf("login %q needs username and password, or identity_token", name)
+		}
+		f.logins[name] = c
+	}
+	return f, nil
+}

@@ -1,0 +1,215 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/blobd/blobd/internal/fault"
+	"github.com/blobd/blobd/internal/oci"
+)
+
+// reply is an answered call with what it occupies until Close.
+type reply struct {
+	*call
+	host    *host
+	closer  io.Closer // nil for metadata
+	release func()
+}
+
+func (r *reply) Close() error {
+	var err error
+	if r.closer != nil {
+		err = r.closer.Close()
+	}
+	r.release()
+	return err
+}
+
+// source is one host that may have what is wanted, as one scope sees it.
+type source struct {
+	f          *Fetcher
+	host       *host
+	registry   string
+	repository string
+	credential string
+}
+
+// each tries the mirrors of scope's registry in their order and then the registry itself, until one can. The
+// registry's own answer is the one that is reported: it alone can say no.
+func (f *Fetcher) each(ctx context.Context, scope oci.Scope, try func(source) error) error {
+	g := f.generation()
+	var err error
+	for _, name := range append(slices.Clone(g.Registries[scope.Registry].Mirrors), scope.Registry) {
+		credential := scope.Credential
+		if name != scope.Registry {
+			credential = g.credential(name, scope.Repository)
+		}
+		var h *host
+		if h, err = f.host(g, name); err == nil {
+			err = try(source{f, h, scope.Registry, scope.Repository, credential})
+		}
+		if err == nil || ctx.Err() != nil || fault.ReasonOf(err) == fault.ShuttingDown {
+			return err
+		}
+		if name != scope.Registry {
+			f.log.LogAttrs(ctx, slog.LevelInfo, "mirror did not answer, going on with the next",
+				slog.String("mirror", name), slog.String("registry", scope.Registry), slog.Any("error", err))
+		}
+	}
+	return err
+}
+
+// ask sends a call with all the patience that its host deserves: several tries, a wait where the host asks for one, none
+// at all while it is known to be down.
+func (s source) ask(ctx context.Context, c call) (*reply, error) {
+	c.registry, c.repository = s.registry, s.repository
+	limits := &s.host.gen.Limits
+	// Who asks for a tag may have an old one to go on with, and does not want to wait for the new one.
+	patience := limits.RetryAfter
+	if c.kind == kindTag {
+		patience = limits.RetryTime
+	}
+	b := s.host.breaker(s.repository)
+	for {
+		err := b.allow(s.host.now())
+		if err == nil {
+			break
+		}
+		if err.Reason != fault.UpstreamRateLimit || err.RetryAfter > patience {
+			return nil, err
+		}
+		if err := sleep(ctx, err.RetryAfter); err != nil {
+			return nil, err
+		}
+		patience -= err.RetryAfter
+	}
+	for try := 1; ; try++ {
+		r, err := s.once(ctx, c)
+		e := ownFault(err)
+		if e != nil {
+			err = e
+		}
+		gaveUp := ctx.Err() != nil || err != nil && e == nil
+		wait, again := pause(e, try, limits, patience)
+		if err == nil || gaveUp || !again {
+			if e != nil {
+				e.RetryAfter = min(e.RetryAfter, limits.RetryAfter)
+			}
+			b.done(s.host.now(), e, gaveUp)
+			return r, err
+		}
+		if err := sleep(ctx, wait); err != nil {
+			b.done(s.host.now(), nil, true)
+			return nil, err
+		}
+		patience -= wait
+	}
+}
+
+// ownFault returns the fault in err as a copy that may be changed, since callers who waited at a gate share one; nil
+// where err is something else.
+func ownFault(err error) *fault.Error {
+	e, ok := errors.AsType[*fault.Error](err)
+	if !ok {
+		return nil
+	}
+	own := *e
+	return &own
+}
+
+// pause says whether another try makes sense after e, and when.
+func pause(e *fault.Error, try int, limits *Limits, patience time.Duration) (time.Duration, bool) {
+	if e == nil || try >= limits.Tries {
+		return 0, false
+	}
+	if e.RetryAfter > 0 {
+		return e.RetryAfter, e.RetryAfter <= patience && (e.Reason == fault.UpstreamRateLimit || e.Reason == fault.Upstream5xx)
+	}
+	switch e.Reason {
+	case fault.UpstreamRedirect:
+		return 0, try == 1
+	case fault.UpstreamUnreachable, fault.Upstream5xx:
+	case fault.UpstreamDNS:
+		if dnsNotFound(e) {
+			return 0, false
+		}
+	default:
+		return 0, false
+	}
+	// Full jitter (any wait up to the bound, so that many callers spread out): a quarter of the time for the first wait, a
+	// half for the second.
+	bound := min(limits.RetryTime/4<<(try-1), limits.RetryTime/2)
+	return rand.N(max(bound, 1)), true
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// once sends a call one time. A login that was good and is no longer, because its token or its secret has ended, is
+// made anew and the call repeated, once.
+func (s source) once(ctx context.Context, template call) (*reply, error) {
+	key := sessionKey{s.host.name, s.repository, s.credential}
+	for renewed := false; ; renewed = true {
+		session, err := s.f.session(ctx, s.host, key)
+		if err != nil {
+			return nil, err
+		}
+		worked := session.worked.Load()
+		c := template
+		r, err := s.through(ctx, session, &c)
+		if err == nil || !c.denied || ctx.Err() != nil {
+			return r, err
+		}
+		s.f.drop(key, session)
+		if e := ownFault(err); e != nil && renewed && e.Reason == fault.UpstreamForbidden {
+			e.Reason = fault.UpstreamUnauthorized
+			err = e
+		}
+		if renewed || !worked {
+			return nil, err
+		}
+	}
+}
+
+// through sends c by a session, past the gate of its login and within the host's limit of requests.
+func (s source) through(ctx context.Context, session *session, c *call) (*reply, error) {
+	first, err := session.gate.enter(ctx)
+	if err != nil {
+		c.denied = fault.ReasonOf(err) == fault.UpstreamForbidden
+		return nil, err
+	}
+	defer func() { session.gate.leave(first, err) }()
+	slot, err := s.host.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// The answer's body lives as long as this context, and that no longer than the Fetcher.
+	ctx, cancel := context.WithCancelCause(ctx)
+	unhook := context.AfterFunc(s.f.base, func() {
+		cancel(fault.New(fault.ShuttingDown, "%s: blobd is stopping", c.what(s.host.name)))
+	})
+	release := func() {
+		unhook()
+		cancel(nil)
+		slot()
+	}
+	closer, err := session.ask(ctx, s.f, c)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	return &reply{call: c, host: s.host, closer: closer, release: release}, nil
+}
