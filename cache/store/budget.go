@@ -1,0 +1,167 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// page is what files are rounded up to when space is reserved; the truth is asked from the disk afterwards.
+	page = 4 << 10
+	// bigFile: from here on a file may need more than the extents that fit its inode: one page, and 1/1024 of its size.
+	bigFile     = 1 << 20
+	extentShare = 1024
+	// admitWait is how long a reservation waits for the store to know what fits. A small store knows in milliseconds; a
+	// caller is better served by passing a large one's bytes through than by waiting for the scan.
+	admitWait = 2 * time.Second
+	// demandShare: a round of eviction makes room for all who wait, but for no more than half of a limit at once, unless
+	// one alone wants more.
+	demandShare = 2
+)
+
+// footprint is the disk space to reserve for a file of size bytes.
+func footprint(size int64) int64 {
+	n := (size + page - 1) / page * page
+	if size > bigFile {
+		n += page + size/extentShare
+	}
+	return n
+}
+
+// charge adds n to, or takes it from, what counts as used. Called with mu held.
+func (s *Store) charge(c *Class, n int64) {
+	c.used += n
+	s.used += n
+}
+
+// unreserve gives back n reserved bytes. Called with mu held.
+func (s *Store) unreserve(c *Class, n int64) {
+	c.reserved -= n
+	s.reserved -= n
+	if c.disk != nil {
+		c.disk.free += n
+	}
+	if n > 0 && len(s.demands) > 0 {
+		s.wakeEvictor()
+	}
+}
+
+// spend turns n reserved bytes into used ones: they are on the disk now, of which free already knows. Called with mu
+// held.
+func (s *Store) spend(c *Class, n int64) {
+	c.reserved -= n
+	s.reserved -= n
+}
+
+// level is all that counts against the total. Called with mu held.
+func (s *Store) level() int64 { return s.used + s.reserved + s.overhead }
+
+// fits reports whether n more bytes of class c fit everywhere. Called with mu held.
+func (s *Store) fits(c *Class, n int64) bool {
+	return s.level()+n <= ceiling(s.maxSize) && c.used+c.reserved+n <= c.limit && s.missing(c.disk, n) == 0
+}
+
+// demand is a reservation that waits for the evictor.
+type demand struct {
+	c     *Class
+	n     int64
+	freed int64 // what the round that ended the wait could free; read after done
+	done  chan struct{}
+}
+
+// reserve promises n bytes to a writer of class c, making room where there is none. No stripe may be held.
+func (c *Class) reserve(ctx context.Context, n int64) error {
+	s := c.s
+	if c.off {
+		return ErrOff
+	}
+	if err := s.admitted(ctx, s.admit); err != nil {
+		return err
+	}
+	for {
+		d, err := s.tryReserve(c, n)
+		if d == nil {
+			return err
+		}
+		if err := s.admitted(ctx, s.evicting); err != nil {
+			s.forgetDemand(d)
+			return err
+		}
+		select {
+		case <-d.done:
+			if d.freed == 0 && !s.fitsNow(c, n) {
+				return ErrNoSpace
+			}
+		case <-ctx.Done():
+			s.forgetDemand(d)
+			return ctx.Err()
+		case <-s.quit:
+			return ErrClosed
+		}
+	}
+}
+
+// tryReserve takes n bytes when they fit. When the evictor is needed it returns a demand to wait for, without an error.
+func (s *Store) tryReserve(c *Class, n int64) (*demand, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	top := ceiling(s.maxSize)
+	switch {
+	case s.closed:
+		return nil, ErrClosed
+	case n > c.limit || n > top:
+		return nil, ErrTooLarge
+	}
+	if !s.fits(c, n) {
+		d := &demand{c: c, n: n, done: make(chan struct{})}
+		s.demands = append(s.demands, d)
+		s.wakeEvictor()
+		return d, nil
+	}
+	c.reserved += n
+	s.reserved += n
+	c.disk.free -= n
+	if s.level() > percent(top, highMark) || c.used+c.reserved > percent(c.limit, highMark) ||
+		s.now().Sub(s.counted) > overheadAge {
+		s.wakeEvictor()
+	}
+	return nil, nil
+}
+
+func (s *Store) fitsNow(c *Class, n int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fits(c, n)
+}
+
+// admitted waits for ready, not for long.
+func (s *Store) admitted(ctx context.Context, ready <-chan struct{}) error {
+	select {
+	case <-ready:
+		return nil
+	default:
+	}
+	wait := time.NewTimer(admitWait)
+	defer wait.Stop()
+	select {
+	case <-ready:
+		return nil
+	case <-wait.C:
+		return ErrNoSpace
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.quit:
+		return ErrClosed
+	}
+}
+
+func (s *Store) forgetDemand(d *demand) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, other := range s.demands {
+		if other == d {
+			s.demands = append(s.demands[:i], s.demands[i+1:]...)
+			return
+		}
+	}
+}

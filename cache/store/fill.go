@@ -1,0 +1,126 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+)
+
+// Reservation is room for blocks that are going to be written. Release must be called; it is safe for concurrent use.
+type Reservation struct {
+	c    *Class
+	left int64 // guarded by Store.mu
+}
+
+// Reserve promises room for so many blocks, and may wait for room to be made. The error is ErrNoSpace, ErrTooLarge when
+// the class could never hold so many at once, ErrClosed or ctx's.
+func (p *Partial) Reserve(ctx context.Context, blocks int) (*Reservation, error) {
+	n := int64(max(blocks, 0)) * blockCost
+	if err := p.st.c.reserve(ctx, n); err != nil {
+		return nil, err
+	}
+	return &Reservation{c: p.st.c, left: n}, nil
+}
+
+// Release gives back what was not used. A second call does nothing.
+func (r *Reservation) Release() {
+	s := r.c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unreserve(r.c, r.left)
+	r.left = 0
+}
+
+var errReadOnly = errors.New("the file can't be written")
+
+// WriteBlock writes a whole block (the last may be short), with room from res; nil reserves for this block alone. A block
+// that is there already is left as it is. The error is ErrNoSpace when res has no room left, or the disk's.
+func (p *Partial) WriteBlock(res *Reservation, block int, data []byte) error {
+	st := p.st
+	if block < 0 || block >= st.blocks || len(data) != st.blockLen(block) {
+		return fmt.Errorf("store: partial %s: %d bytes are not block %d of a blob of %d", st.key, len(data), block, st.size)
+	}
+	if p.Has(block) {
+		return nil
+	}
+	if st.readOnly {
+		return st.writeError(block, errReadOnly)
+	}
+	if res == nil {
+		own, err := p.Reserve(context.Background(), 1)
+		if err != nil {
+			return err
+		}
+		defer own.Release()
+		res = own
+	}
+	if !res.has(blockCost) {
+		return ErrNoSpace
+	}
+	_, err := st.f.WriteAt(data, int64(block)*BlockSize)
+	if err == nil {
+		err = st.record(block, crc32.Checksum(data, castagnoli()))
+	}
+	st.settle(p.h, res)
+	if err != nil {
+		st.c.s.trouble(err)
+		return st.writeError(block, err)
+	}
+	st.c.s.works()
+	return nil
+}
+
+func (st *partialState) writeError(block int, err error) error {
+	return fmt.Errorf("store: writing block %d of partial %s in %s: %w", block, st.key, st.c.name, err)
+}
+
+func (r *Reservation) has(n int64) bool {
+	r.c.s.mu.Lock()
+	defer r.c.s.mu.Unlock()
+	return r.left >= n
+}
+
+// record vouches for a block whose bytes were written.
+func (st *partialState) record(block int, sum uint32) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.dirty = true
+	ch, i := st.chunk(block), block%chunkBlocks
+	if ch == nil {
+		return errReadOnly
+	}
+	if _, err := st.f.WriteAt(encodeRecord(st.key, st.size, block, sum), recordAt(st.size, block)); err != nil {
+		return err
+	}
+	if !ch.holds(i) {
+		ch.add(i)
+		st.present++
+	}
+	ch.sums[i] = sum
+	return nil
+}
+
+// settle asks the disk what the file takes now, and takes that much from the reservation.
+func (st *partialState) settle(h *handle, res *Reservation) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	in, err := st.f.Stat()
+	if err != nil {
+		return
+	}
+	s := st.c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	more := in.Allocated - st.alloc
+	st.alloc = in.Allocated
+	spent := min(max(more, 0), res.left)
+	res.left -= spent
+	s.spend(st.c, spent)
+	if h.gone {
+		h.alloc += more
+		s.charge(st.c, more)
+		return
+	}
+	s.resize(s.x.find(h.ref), in.Allocated)
+}

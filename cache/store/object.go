@@ -1,0 +1,293 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync/atomic"
+
+	"github.com/blobd/blobd/internal/vfs"
+)
+
+// Check reads all of an entry's bytes; an error says that they are not what the key promises.
+type Check func(io.Reader) error
+
+// maxGet is the largest object that Get returns whole.
+const maxGet = 64 << 20
+
+// openTries: an entry that is replaced again and again while it is being opened is a miss in the end.
+const openTries = 4
+
+// Object is an immutable entry, open for reading. It is left alone until it is closed. ReadAt is safe for concurrent use.
+type Object struct {
+	c      *Class
+	h      *handle
+	f      vfs.File
+	size   int64
+	closed atomic.Bool
+}
+
+// Open returns the object of that key, which counts as reading it. Its bytes were good when they were written or when
+// check last read them, in this process, and the file has not changed since; a nil check leaves that to the caller. A bad
+// object is removed, counted, and ErrNotFound like one that is absent or can't be read.
+func (c *Class) Open(key Key, check Check) (*Object, error) {
+	if c.off {
+		return nil, ErrNotFound
+	}
+	for range openTries {
+		o, err := c.tryOpen(key, check)
+		if !errors.Is(err, errReplaced) {
+			return o, err
+		}
+	}
+	return nil, ErrNotFound
+}
+
+// errReplaced: the file was replaced while it was being opened; another try finds the new one.
+var errReplaced = errors.New("store: replaced")
+
+func (c *Class) tryOpen(key Key, check Check) (*Object, error) {
+	h, known, ok := c.hold(key)
+	if !ok {
+		return nil, ErrNotFound
+	}
+	o, in, err := c.openHeld(h)
+	if err != nil {
+		return nil, err
+	}
+	if check == nil || (known == in.Stamp && !c.s.opts.VerifyAlways) {
+		return o, nil
+	}
+	r := &readChecker{r: io.NewSectionReader(o.f, 0, o.size)}
+	bad := check(r)
+	if bad == nil {
+		c.confirm(h, in)
+		return o, nil
+	}
+	_ = o.Close()
+	if r.err != nil {
+		c.s.trouble(r.err)
+		return nil, ErrNotFound
+	}
+	c.dropBad(key, in)
+	return nil, ErrNotFound
+}
+
+// openHeld opens the file of an entry that hold found; on an error it lets go of the handle.
+func (c *Class) openHeld(h *handle) (*Object, vfs.Info, error) {
+	s, key := c.s, h.ref.key
+	f, err := s.fs.Open(c.path(key))
+	if err != nil {
+		s.release(h)
+		if errors.Is(err, fs.ErrNotExist) || vfs.IsLink(err) || vfs.IsFolder(err) {
+			c.dropBad(key, vfs.Info{})
+		} else {
+			s.trouble(err)
+		}
+		return nil, vfs.Info{}, ErrNotFound
+	}
+	in, err := f.Stat()
+	if err != nil {
+		f.Close()
+		s.release(h)
+		s.trouble(err)
+		return nil, vfs.Info{}, ErrNotFound
+	}
+	if !in.Regular || in.Size == 0 {
+		f.Close()
+		s.release(h)
+		c.dropBad(key, in)
+		return nil, vfs.Info{}, ErrNotFound
+	}
+	s.mu.Lock()
+	gone := h.gone
+	if !gone {
+		s.resize(s.x.find(h.ref), in.Allocated)
+	}
+	s.mu.Unlock()
+	if gone {
+		f.Close()
+		s.release(h)
+		return nil, vfs.Info{}, errReplaced
+	}
+	return &Object{c: c, h: h, f: f, size: in.Size}, in, nil
+}
+
+// hold finds an entry, makes it the one read last and keeps the evictor away from it. known is the stamp of the file when
+// it was last found good.
+func (c *Class) hold(key Key) (h *handle, known uint64, ok bool) {
+	s, r := c.s, ref{key, c.id}
+	s.mu.Lock()
+	at := s.x.find(r)
+	if at == 0 && !c.found && !s.closed {
+		s.mu.Unlock()
+		c.adopt(key, false)
+		s.mu.Lock()
+		at = s.x.find(r)
+	}
+	defer s.mu.Unlock()
+	if at == 0 {
+		return nil, 0, false
+	}
+	s.touch(at)
+	return s.grab(r), s.x.at(at).verified, true
+}
+
+// resize notes what the disk gives up for an entry now. Called with mu held.
+func (s *Store) resize(at slot, bytes int64) {
+	if at == 0 {
+		return
+	}
+	e := s.x.at(at)
+	before := e.bytes()
+	e.setBytes(bytes)
+	s.charge(s.classes[e.class], e.bytes()-before)
+}
+
+// confirm remembers that the file with this stamp is good.
+func (c *Class) confirm(h *handle, in vfs.Info) {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h.gone {
+		return
+	}
+	if at := s.x.find(h.ref); at != 0 {
+		s.x.at(at).verified = in.Stamp
+	}
+}
+
+// dropBad removes the entry whose file is bad, if it is still that file: it has the stamp of seen, which is zero for
+// one that could not be opened. What is there in place of a file (a folder, a link) stays and is not an entry any more.
+func (c *Class) dropBad(key Key, seen vfs.Info) {
+	s, r := c.s, ref{key, c.id}
+	stripe := &s.stripes[key.shard()]
+	stripe.Lock()
+	defer stripe.Unlock()
+	in, err := s.fs.Lstat(c.path(key))
+	switch {
+	case err == nil && in.Regular && in.Stamp == seen.Stamp:
+		s.obs.Corrupted(c.name)
+		_, _ = s.dropLocked(r, ReasonCorrupt, true)
+	case errors.Is(err, fs.ErrNotExist):
+		s.forget(r)
+	case err == nil && !in.Regular:
+		s.obs.Corrupted(c.name)
+		s.forget(r)
+	}
+}
+
+// forget drops an entry that has no file. Its stripe is held.
+func (s *Store) forget(r ref) {
+	s.mu.Lock()
+	at := s.x.find(r)
+	if at != 0 {
+		bytes, h := s.x.at(at).bytes(), s.open[r]
+		s.takeOut(at)
+		if h == nil {
+			s.charge(s.classes[r.class], -bytes)
+		}
+	}
+	s.mu.Unlock()
+	s.classes[r.class].leaveShard(r.key.shard())
+}
+
+// Get returns the whole of a small object, at most 64 MiB; otherwise it is Open.
+func (c *Class) Get(key Key, check func([]byte) error) ([]byte, error) {
+	var data []byte
+	whole := func(r io.Reader) error {
+		data = nil
+		got, err := io.ReadAll(io.LimitReader(r, maxGet+1))
+		if err != nil {
+			return err
+		}
+		if check != nil {
+			if err := check(got); err != nil {
+				return err
+			}
+		}
+		data = got
+		return nil
+	}
+	if check == nil {
+		o, err := c.Open(key, nil)
+		if err != nil {
+			return nil, err
+		}
+		return c.readWhole(o)
+	}
+	o, err := c.Open(key, whole)
+	if err != nil {
+		return nil, err
+	}
+	if data != nil && int64(len(data)) == o.size {
+		return data, o.Close()
+	}
+	return c.readWhole(o)
+}
+
+func (c *Class) readWhole(o *Object) ([]byte, error) {
+	defer o.Close()
+	if o.size > maxGet {
+		return nil, fmt.Errorf("%w: %s is %d bytes, more than is read whole", ErrTooLarge, o.h.ref.key, o.size)
+	}
+	data := make([]byte, o.size)
+	if _, err := o.f.ReadAt(data, 0); err != nil {
+		if !errors.Is(err, io.EOF) {
+			c.s.trouble(err)
+		}
+		return nil, ErrNotFound
+	}
+	return data, nil
+}
+
+// Put writes a whole object, in place of one that is there. It is durable when the class is. An empty one is not kept:
+// an empty file is what a power cut leaves.
+func (c *Class) Put(ctx context.Context, key Key, data []byte) error {
+	w, err := c.Create(ctx, key, int64(len(data)))
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	if _, err := bytes.NewReader(data).WriteTo(w); err != nil {
+		return err
+	}
+	return w.Commit()
+}
+
+// ReadAt reads as io.ReaderAt does.
+func (o *Object) ReadAt(p []byte, off int64) (int, error) { return o.f.ReadAt(p, off) }
+
+// Size returns the object's length in bytes.
+func (o *Object) Size() int64 { return o.size }
+
+// File returns the open file, which ends with the object; nil where there is none. It must not be written.
+func (o *Object) File() *os.File { return o.f.OS() }
+
+// Close lets go of the object. A second call does nothing.
+func (o *Object) Close() error {
+	if o.closed.Swap(true) {
+		return nil
+	}
+	err := o.f.Close()
+	o.c.s.release(o.h)
+	return err
+}
+
+// readChecker remembers that reading failed, to tell a bad disk from bad bytes.
+type readChecker struct {
+	r   io.Reader
+	err error
+}
+
+func (r *readChecker) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.err = err
+	}
+	return n, err
+}

@@ -1,0 +1,460 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"sync"
+	"sync/atomic"
+
+	"github.com/blobd/blobd/internal/vfs"
+)
+
+// BlockSize is the unit in which partials are filled, in bytes.
+const BlockSize = 64 << 10
+
+// blockCost is reserved for a block: its bytes, and a page of the table or of the file's extents that it may be the first
+// to touch.
+const blockCost = BlockSize + page
+
+// touchEvery is how often reading through one handle moves the partial to the front, in nanoseconds: reading a blob of
+// 16 GiB block by block is one use, not 262,144.
+const touchEvery = int64(1e9)
+
+// Partial is a handle on a sparse entry that fills block by block. It is left alone until the handle is closed. All its
+// methods are safe for concurrent use, on one handle and on several: they share what they know.
+type Partial struct {
+	st      *partialState
+	h       *handle
+	touched atomic.Int64
+	closed  atomic.Bool
+}
+
+// partialState is what all handles on one partial share.
+type partialState struct {
+	c        *Class
+	key      Key
+	f        vfs.File
+	size     int64
+	blocks   int
+	readOnly bool // the disk lets nobody write
+
+	mu      sync.Mutex // guards what follows, and orders writes of records
+	chunks  []*chunk   // nil: not read yet
+	unread  int        // chunks that are nil
+	present int        // blocks in the chunks that were read
+	alloc   int64      // what the file takes, as far as charged
+	dirty   bool       // written since it was opened
+}
+
+// OpenPartial returns a handle on the partial of that key, which is a blob of size bytes (> 0). Where there is none it is
+// made, if create is set, and ErrNotFound otherwise. A file whose header is damaged is removed and counted; one that was
+// made for another size is replaced, unless it is open.
+func (c *Class) OpenPartial(key Key, size int64, create bool) (*Partial, error) {
+	if size <= 0 {
+		return nil, fmt.Errorf("store: partial %s of %d bytes: the size must be more than 0", key, size)
+	}
+	if c.off {
+		if create {
+			return nil, ErrOff
+		}
+		return nil, ErrNotFound
+	}
+	p, err := c.openPartial(key, size, create)
+	if !create || !errors.Is(err, ErrNotFound) {
+		return p, err
+	}
+	if err := c.reserve(context.Background(), newPartialSize); err != nil {
+		return nil, err
+	}
+	return c.makePartial(key, size)
+}
+
+// openPartial opens what is there. With replace, one of another size is removed.
+func (c *Class) openPartial(key Key, size int64, replace bool) (*Partial, error) {
+	h, _, ok := c.hold(key)
+	if !ok {
+		return nil, ErrNotFound
+	}
+	stripe := &c.s.stripes[key.shard()]
+	stripe.Lock()
+	p, err := c.openHeldPartial(h, size)
+	if err != nil {
+		_ = c.releasePartial(h)
+	}
+	stripe.Unlock()
+	switch {
+	case err == nil:
+		return p, nil
+	case errors.Is(err, errOtherSize) && replace:
+		if _, err := c.s.drop(h.ref, ReasonRemoved, false); err != nil {
+			return nil, fmt.Errorf("store: partial %s of another size: %w", key, err)
+		}
+	case errors.Is(err, errBadHeader):
+		c.dropPartial(h)
+	}
+	return nil, ErrNotFound
+}
+
+var errOtherSize = errors.New("store: partial of another size")
+
+// openHeldPartial opens the file of h, or takes the state of who has it open. Its stripe is held.
+func (c *Class) openHeldPartial(h *handle, size int64) (*Partial, error) {
+	s := c.s
+	s.mu.Lock()
+	st, gone := h.part, h.gone
+	s.mu.Unlock()
+	switch {
+	case gone:
+		return nil, ErrNotFound
+	case st != nil && st.size != size:
+		return nil, errOtherSize
+	case st != nil:
+		return &Partial{st: st, h: h}, nil
+	}
+	st, err := c.readPartial(h.ref.key)
+	if err != nil {
+		return nil, err
+	}
+	if st.size != size {
+		st.f.Close()
+		return nil, errOtherSize
+	}
+	c.attach(h, st)
+	return &Partial{st: st, h: h}, nil
+}
+
+// attach makes st the state of h.
+func (c *Class) attach(h *handle, st *partialState) {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	h.part = st
+	if at := c.s.x.find(h.ref); at != 0 {
+		c.s.resize(at, st.alloc)
+		st.alloc = c.s.x.at(at).bytes()
+	}
+}
+
+// readPartial opens a partial's file and checks its header. The error is errBadHeader when it is not one, and when the
+// disk can't read it the observer has heard of that.
+func (c *Class) readPartial(key Key) (*partialState, error) {
+	st := &partialState{c: c, key: key}
+	f, err := c.s.fs.OpenRW(c.path(key))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		st.readOnly = true
+		f, err = c.s.fs.Open(c.path(key))
+	}
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) || vfs.IsLink(err) || vfs.IsFolder(err) {
+			return nil, errBadHeader
+		}
+		c.s.trouble(err)
+		return nil, err
+	}
+	st.f = f
+	in, err := f.Stat()
+	if err == nil {
+		st.alloc = in.Allocated
+		st.size, err = readHeader(f, key, in.Size)
+	}
+	if err != nil {
+		f.Close()
+		if !errors.Is(err, errBadHeader) && !errors.Is(err, io.EOF) {
+			c.s.trouble(err)
+			return nil, err
+		}
+		return nil, errBadHeader
+	}
+	st.shape()
+	return st, nil
+}
+
+func (st *partialState) shape() {
+	st.blocks = blocksOf(st.size)
+	st.unread = (st.blocks + chunkBlocks - 1) / chunkBlocks
+	st.chunks = make([]*chunk, st.unread)
+}
+
+// dropPartial removes a partial that can't be read as one.
+func (c *Class) dropPartial(h *handle) {
+	in, err := c.s.fs.Lstat(c.path(h.ref.key))
+	if err != nil {
+		in = vfs.Info{}
+	}
+	c.dropBad(h.ref.key, in)
+}
+
+// makePartial makes an empty partial, with what is reserved for it, or opens the one that somebody made meanwhile.
+func (c *Class) makePartial(key Key, size int64) (*Partial, error) {
+	s := c.s
+	stripe := &s.stripes[key.shard()]
+	stripe.Lock()
+	defer stripe.Unlock()
+	s.mu.Lock()
+	closed := s.closed
+	var h *handle
+	if s.x.find(ref{key, c.id}) != 0 {
+		h = s.grab(ref{key, c.id})
+	}
+	s.mu.Unlock()
+	if closed {
+		c.giveBack(newPartialSize)
+		return nil, ErrClosed
+	}
+	if h != nil {
+		c.giveBack(newPartialSize)
+		p, err := c.openHeldPartial(h, size)
+		if err != nil {
+			_ = c.releasePartial(h)
+			return nil, ErrNotFound
+		}
+		return p, nil
+	}
+	st := &partialState{c: c, key: key, size: size}
+	st.shape()
+	for i := range st.chunks {
+		st.chunks[i] = &chunk{}
+	}
+	st.unread = 0
+	if err := c.writePartial(st); err != nil {
+		c.giveBack(newPartialSize)
+		s.trouble(err)
+		return nil, fmt.Errorf("store: creating partial %s in %s: %w", key, c.name, err)
+	}
+	h = c.register(key, vfs.Info{Allocated: st.alloc}, 0, newPartialSize)
+	c.attach(h, st)
+	s.works()
+	return &Partial{st: st, h: h}, nil
+}
+
+// writePartial makes the file of an empty partial and gives it its name. Its stripe is held.
+func (c *Class) writePartial(st *partialState) error {
+	f, temp, err := c.createTemp()
+	if err != nil {
+		return err
+	}
+	err = f.Truncate(recordAt(st.size, st.blocks))
+	if err == nil {
+		_, err = f.WriteAt(encodeHeader(st.key, st.size), trailerAt(st.size))
+	}
+	if err == nil && c.sync {
+		err = f.Sync()
+	}
+	var in vfs.Info
+	if err == nil {
+		in, err = f.Stat()
+	}
+	if err == nil {
+		err = c.publish(temp, st.key)
+	}
+	if err != nil {
+		c.discardTemp(f, temp, 0)
+		return err
+	}
+	st.f, st.alloc = f, in.Allocated
+	return nil
+}
+
+// Size returns the blob's length in bytes.
+func (p *Partial) Size() int64 { return p.st.size }
+
+// Blocks returns how many blocks the blob has; the last may be short.
+func (p *Partial) Blocks() int { return p.st.blocks }
+
+// blockLen is the length of a block.
+func (st *partialState) blockLen(block int) int {
+	return int(min(BlockSize, st.size-int64(block)*BlockSize))
+}
+
+// Has reports whether a block is there. Its bytes are checked when it is read.
+func (p *Partial) Has(block int) bool {
+	if block < 0 || block >= p.st.blocks {
+		return false
+	}
+	p.st.mu.Lock()
+	defer p.st.mu.Unlock()
+	ch := p.st.chunk(block)
+	return ch != nil && ch.holds(block%chunkBlocks)
+}
+
+// Complete reports whether all blocks are there.
+func (p *Partial) Complete() bool {
+	st := p.st
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for i := 0; i < len(st.chunks) && st.unread > 0; i++ {
+		if st.chunk(i*chunkBlocks) == nil {
+			return false
+		}
+	}
+	return st.present == st.blocks
+}
+
+// chunk returns the piece of the table that a block is in, reading it when it is asked for first; nil when the disk can't
+// read it. Called with mu held.
+func (st *partialState) chunk(block int) *chunk {
+	n := block / chunkBlocks
+	if st.chunks[n] != nil {
+		return st.chunks[n]
+	}
+	first := n * chunkBlocks
+	b := make([]byte, min(chunkBlocks, st.blocks-first)*recordLen)
+	got, err := st.f.ReadAt(b, recordAt(st.size, first))
+	if err != nil && !errors.Is(err, io.EOF) {
+		st.c.s.trouble(err)
+		return nil
+	}
+	ch, present, damaged := decodeChunk(b[:got], st.key, st.size, first)
+	for range damaged {
+		st.c.s.obs.Corrupted(st.c.name)
+	}
+	st.chunks[n] = ch
+	st.unread--
+	st.present += present
+	return ch
+}
+
+// ReadBlock reads a block into buf, which must be as long as the block at least, checks it, and returns its length.
+// ErrNotFound: it is not there, or can't be read; one that is bad is dropped and counted first. Reading counts for
+// recency, once a second.
+func (p *Partial) ReadBlock(block int, buf []byte) (int, error) {
+	st := p.st
+	if block < 0 || block >= st.blocks {
+		return 0, ErrNotFound
+	}
+	n := st.blockLen(block)
+	if len(buf) < n {
+		return 0, io.ErrShortBuffer
+	}
+	st.mu.Lock()
+	ch := st.chunk(block)
+	if ch == nil || !ch.holds(block%chunkBlocks) {
+		st.mu.Unlock()
+		return 0, ErrNotFound
+	}
+	sum := ch.sums[block%chunkBlocks]
+	st.mu.Unlock()
+	if _, err := st.f.ReadAt(buf[:n], int64(block)*BlockSize); err != nil && !errors.Is(err, io.EOF) {
+		st.c.s.trouble(err)
+		return 0, ErrNotFound
+	}
+	if crc32.Checksum(buf[:n], castagnoli()) != sum {
+		clear(buf[:n])
+		st.forget(block, sum)
+		return 0, ErrNotFound
+	}
+	p.touch()
+	return n, nil
+}
+
+// forget drops a bad block, if it still is the one with that checksum.
+func (st *partialState) forget(block int, sum uint32) {
+	st.mu.Lock()
+	ch, i := st.chunk(block), block%chunkBlocks
+	if ch == nil || !ch.holds(i) || ch.sums[i] != sum {
+		st.mu.Unlock()
+		return
+	}
+	st.drop(block, block+1)
+	st.mu.Unlock()
+	st.c.s.obs.Corrupted(st.c.name)
+}
+
+func (p *Partial) touch() {
+	s := p.st.c.s
+	now, last := s.now().UnixNano(), p.touched.Load()
+	if now-last < touchEvery || !p.touched.CompareAndSwap(last, now) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at := s.x.find(p.h.ref); at != 0 && !p.h.gone {
+		s.touch(at)
+	}
+}
+
+// Drop forgets the blocks [first, last); what of them is out of range is ignored. Their space is used again when they are
+// written again.
+func (p *Partial) Drop(first, last int) {
+	p.st.mu.Lock()
+	defer p.st.mu.Unlock()
+	p.st.drop(max(first, 0), min(last, p.st.blocks))
+}
+
+// drop is Drop within the range. Called with mu held.
+func (st *partialState) drop(first, last int) {
+	if first >= last {
+		return
+	}
+	for b := first; b < last; b++ {
+		if ch := st.chunk(b); ch != nil && ch.holds(b%chunkBlocks) {
+			ch.drop(b % chunkBlocks)
+			st.present--
+		}
+	}
+	if st.readOnly {
+		return
+	}
+	if _, err := st.f.WriteAt(make([]byte, (last-first)*recordLen), recordAt(st.size, first)); err != nil {
+		st.c.s.trouble(err)
+	}
+}
+
+// Demote makes the partial the first to go: its bytes are held elsewhere too. Reading it again ends that.
+func (p *Partial) Demote() {
+	s := p.st.c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at := s.x.find(p.h.ref); at != 0 && !p.h.gone {
+		s.chill(at)
+	}
+}
+
+// Close lets go of the partial. A second call does nothing; no other method may be called after it.
+func (p *Partial) Close() error {
+	if p.closed.Swap(true) {
+		return nil
+	}
+	st := p.st
+	stripe := &st.c.s.stripes[st.key.shard()]
+	stripe.Lock()
+	defer stripe.Unlock()
+	return st.c.releasePartial(p.h)
+}
+
+// releasePartial gives a reference back, and closes the file with the last. Its stripe is held, so that nobody takes up
+// the state meanwhile.
+func (c *Class) releasePartial(h *handle) error {
+	s := c.s
+	s.mu.Lock()
+	var st *partialState
+	if h.refs == 1 {
+		st, h.part = h.part, nil
+	}
+	s.mu.Unlock()
+	var err error
+	if st != nil {
+		st.settle(h, &Reservation{c: c})
+		err = st.close()
+	}
+	s.release(h)
+	return err
+}
+
+func (st *partialState) close() error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	var err error
+	if st.dirty && st.c.sync {
+		if err = st.f.Sync(); err != nil {
+			st.c.s.trouble(err)
+		}
+	}
+	if cerr := st.f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}

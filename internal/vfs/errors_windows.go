@@ -1,0 +1,25 @@
+package vfs
+
+import (
+	"errors"
+
+	"golang.org/x/sys/windows"
+)
+
+// IsDiskTrouble reports whether err is the disk refusing to take more (full, over quota, read-only, broken), as opposed
+// to a name that can't be used.
+func IsDiskTrouble(err error) bool {
+	for _, e := range []error{windows.ERROR_DISK_FULL, windows.ERROR_DISK_QUOTA_EXCEEDED, windows.ERROR_WRITE_PROTECT,
+		windows.ERROR_IO_DEVICE} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// IsLink reports whether err says that a name is a symbolic link, where a file was asked for.
+func IsLink(err error) bool { return errors.Is(err, windows.ERROR_STOPPED_ON_SYMLINK) }
+
+// IsFolder reports whether err says that a name is a folder, where a file was asked for.
+func IsFolder(err error) bool { return errors.Is(err, windows.ERROR_DIRECTORY_NOT_SUPPORTED) }
