@@ -116,11 +116,13 @@ type memFile struct {
 	length int64
 }
 
-func (f *memFile) Entry() *archive.Entry     { return f.entry }
-func (f *memFile) Length() int64             { return f.length }
-func (f *memFile) Verified() bool            { return true }
-func (f *memFile) Steps() []pullthrough.Step { return []pullthrough.Step{{Step: "content", Source: "cache"}} }
-func (f *memFile) Close() error              { return nil }
+func (f *memFile) Entry() *archive.Entry { return f.entry }
+func (f *memFile) Length() int64         { return f.length }
+func (f *memFile) Verified() bool        { return true }
+func (f *memFile) Steps() []pullthrough.Step {
+	return []pullthrough.Step{{Step: "content", Source: "cache"}}
+}
+func (f *memFile) Close() error { return nil }
 
 func (f *memFile) Read(p []byte) (int, error) {
 	if f.d.read != nil {
@@ -164,7 +166,9 @@ func (d *domain) Pin(context.Context, string, string, pullthrough.Options) (pull
 	return resolution(), 10, 3, nil
 }
 
-func (d *domain) Unpin(context.Context, string) (digest.Digest, error) { return digest.FromString("x"), nil }
+func (d *domain) Unpin(context.Context, string) (digest.Digest, error) {
+	return digest.FromString("x"), nil
+}
 
 // running is a server on a socket of its own, and a plain client of it.
 type running struct {
@@ -234,8 +238,3 @@ func noise(n int) []byte {
 	_, _ = r.Read(b)
 	return b
 }
-
-
-const callAdminAt = "BLOBD_TEST_CALL_ADMIN_AT"
-
-func callAdmin(string) int { return 0 }
