@@ -1,0 +1,281 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/access"
+	"github.com/blobd/blobd/cache"
+	"github.com/blobd/blobd/cache/store"
+	"github.com/blobd/blobd/client"
+	"github.com/blobd/blobd/config"
+	"github.com/blobd/blobd/fetcher"
+	"github.com/blobd/blobd/internal/fault"
+	"github.com/blobd/blobd/metrics"
+	"github.com/blobd/blobd/pullthrough"
+	"github.com/blobd/blobd/server"
+)
+
+// closeLimit is how long storage may take to close after the last call has ended. What takes time there is flights that
+// nobody waits for any more, which end at once, and a snapshot of some megabytes; after it the next start scans instead.
+const closeLimit = 10 * time.Second
+
+// daemon is a running blobd. Its rooms stand in the order in which they are made; they are taken down from the
+// other end: first what takes calls, then, when no call is left, what they used.
+type daemon struct {
+	sources config.Sources
+	mu      sync.Mutex // guards config
+	config  config.Config
+
+	log      *zap.Logger
+	logLevel zap.AtomicLevel
+	metrics  *metrics.Metrics
+	caches   *cache.Caches
+	fetcher  *fetcher.Fetcher
+	service  *pullthrough.Service
+	server   *server.Server
+	socket   *server.Socket
+	http     *httpServer // nil when it is off
+}
+
+// startDaemon makes every room and opens the sockets; run serves them. When it fails, nothing is left behind.
+func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) (_ *daemon, err error) {
+	started := time.Now()
+	c, warnings, err := loadConfig(sources)
+	if err != nil {
+		return nil, err
+	}
+	admins, err := c.AdminUIDs()
+	if err != nil {
+		return nil, err
+	}
+	d := &daemon{sources: sources, config: c}
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+
+	d.log, d.logLevel = newLogger(stderr, c.Log)
+	for _, w := range warnings {
+		d.log.Warn(w)
+	}
+	d.metrics = metrics.New(metrics.Options{
+		Registries: registryNames(c), Version: buildVersion(), Revision: buildRevision(),
+	})
+
+	cacheOpts := cacheOptions(c)
+	cacheOpts.Observer = diskObserver{d.metrics, d.log}
+	if d.caches, err = cache.Open(cacheOpts); err != nil {
+		return nil, cacheError(c.CacheDir, err)
+	}
+	d.metrics.WatchCaches(func() map[string]metrics.Usage { return cacheUsage(d.caches) })
+
+	upstream, err := d.fetcherOptions(c)
+	if err != nil {
+		return nil, err
+	}
+	if d.fetcher, err = fetcher.New(upstream); err != nil {
+		return nil, err
+	}
+	d.service = pullthrough.New(d.caches, d.fetcher, policyOf(c), d.metrics, time.Now)
+
+	d.server, err = server.New(server.Options{
+		Reader: server.ReaderOf(d.service), Admin: d.service,
+		Daemon: server.Daemon{
+			Version: buildVersion(), Started: started, Socket: c.Socket, CacheDir: c.CacheDir,
+			Config: func() string { return configText(d.inForce()) },
+		},
+		Policy: access.Policy{Admins: admins}, IdleTimeout: time.Duration(c.IdleTimeout),
+		Logger: d.log, Registerer: d.metrics.Registerer(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if d.socket, err = server.Listen(ctx, c.Socket, server.DefaultSocketMode); err != nil {
+		return nil, socketError(err)
+	}
+	if !c.HTTPOff() {
+		if d.http, err = listenHTTP(ctx, c, d.metrics, d.log); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// run serves until ctx ends, which drains the daemon, or a listener fails. What comes on reload has the configuration
+// read again. Nothing of the daemon is left when run returns.
+func (d *daemon) run(ctx context.Context, reload <-chan os.Signal) error {
+	failed := make(chan error, 2)
+	var serving sync.WaitGroup
+	serving.Go(func() { failed <- d.server.Serve(d.socket) })
+	if d.http != nil {
+		serving.Go(func() { failed <- d.http.serve() })
+	}
+	c := d.inForce()
+	d.log.Info("serving", zap.String("version", buildVersion()), zap.Int("pid", os.Getpid()),
+		zap.String("socket", c.Socket), zap.String("cache_dir", c.CacheDir), zap.Stringer("max_size", c.MaxSize),
+		zap.String("http_addr", d.http.addr()))
+	notify(systemd.SdNotifyReady)
+
+	err := d.wait(ctx, reload, failed)
+	d.drain()
+	serving.Wait()
+	err = errors.Join(err, d.close())
+	d.log.Info("stopped", zap.Error(err))
+	return err
+}
+
+func (d *daemon) wait(ctx context.Context, reload <-chan os.Signal, failed <-chan error) error {
+	for {
+		select {
+		case <-reload:
+			d.reload()
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// drain refuses new calls and lets those under way end, for as long as the configuration gives them. Probes see it at
+// once; their listener goes last.
+func (d *daemon) drain() {
+	notify(systemd.SdNotifyStopping)
+	limit := time.Duration(d.inForce().DrainTimeout)
+	d.log.Info("stopping; calls under way may end", zap.Stringer("drain_timeout", limit))
+	d.http.notReady("draining")
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	if err := d.server.Shutdown(ctx); err != nil {
+		d.log.Warn("drained", zap.Error(err))
+	}
+	d.http.close()
+}
+
+// close takes down the rooms that hold something, storage last. It takes whatever of them startDaemon had made.
+func (d *daemon) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	defer cancel()
+	var errs []error
+	if d.socket != nil {
+		errs = append(errs, d.socket.Close())
+	}
+	if d.service != nil {
+		errs = append(errs, d.service.Close(ctx))
+	}
+	if d.fetcher != nil {
+		d.fetcher.Close()
+	}
+	if d.caches != nil {
+		errs = append(errs, d.caches.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// reload takes over what a running daemon can of a new configuration, all of it or, when something of it is wrong, none.
+func (d *daemon) reload() {
+	notify(systemd.SdNotifyReloading + "\n" + systemd.SdNotifyMonotonicUsec())
+	defer notify(systemd.SdNotifyReady)
+	applied, needRestart, err := d.applyConfig()
+	if err != nil {
+		d.log.Error("the configuration is not taken over; the old one stays in force", zap.Error(err))
+		return
+	}
+	d.log.Info("configuration taken over", zap.Strings("applied", applied))
+	if len(needRestart) > 0 {
+		d.log.Warn("some changes need a restart", zap.Strings("keys", needRestart))
+	}
+}
+
+func (d *daemon) applyConfig() (applied, needRestart []string, err error) {
+	read, _, err := loadConfig(d.sources)
+	if err != nil {
+		return nil, nil, err
+	}
+	old := d.inForce()
+	applied, needRestart = config.Changes(old, read)
+	c := config.Reload(old, read)
+
+	upstream, err := d.fetcherOptions(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := d.fetcher.Reload(upstream); err != nil {
+		return nil, nil, err
+	}
+	d.metrics.SetRegistries(registryNames(c))
+	d.caches.SetLimits(cacheOptions(c))
+	d.service.SetPolicy(policyOf(c))
+	d.logLevel.SetLevel(zapLevel(c.Log.Level))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.config = c
+	return applied, needRestart, nil
+}
+
+// fetcherOptions adds to what is configured what of it is the daemon's.
+func (d *daemon) fetcherOptions(c config.Config) (fetcher.Options, error) {
+	o, err := fetcherOptions(c)
+	o.Observer, o.Log, o.UserAgent = d.metrics, slogOf(d.log, "fetcher"), "blobd/"+buildVersion()
+	return o, err
+}
+
+// inForce is the configuration as it is now.
+func (d *daemon) inForce() config.Config {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.config
+}
+
+// loadConfig is config.Load with the socket's default, whose rule is the client's.
+func loadConfig(sources config.Sources) (config.Config, []string, error) {
+	c, warnings, err := config.Load(sources)
+	if err == nil && c.Socket == "" {
+		if c.Socket = client.DefaultSocket(); c.Socket == "" {
+			err = (&fault.Error{Reason: fault.InvalidArgument, What: "this user has no place for a socket"}).
+				Try("name one with --socket, or set $XDG_RUNTIME_DIR")
+		}
+	}
+	return c, warnings, err
+}
+
+// cacheUsage is what metrics tell of the caches.
+func cacheUsage(caches *cache.Caches) map[string]metrics.Usage {
+	usage := map[string]metrics.Usage{}
+	for _, class := range caches.Store.Usage().Classes {
+		usage[cache.Name(class.Name)] = metrics.Usage{Bytes: class.Bytes, Limit: class.Limit, Entries: class.Entries}
+	}
+	bytes, limit, entries := caches.Memory.Stats()
+	usage[cache.NameMemory] = metrics.Usage{Bytes: bytes, Limit: limit, Entries: entries}
+	return usage
+}
+
+// cacheError and socketError say what to do about a daemon that can't start.
+func cacheError(dir string, err error) error {
+	failed := &fault.Error{What: "cache folder " + dir, Err: err}
+	if locked, ok := errors.AsType[*store.LockedError](err); ok {
+		what := fmt.Sprintf("cache folder %s is in use by another blobd, process %d", locked.Dir, locked.PID)
+		return (&fault.Error{What: what}).Try("stop it, or give this one a folder of its own with --cache-dir")
+	}
+	return failed.Try("give a folder that this user can write with --cache-dir")
+}
+
+func socketError(err error) error {
+	if errors.Is(err, server.ErrInUse) {
+		return (&fault.Error{What: err.Error()}).Try("stop that one, or give this one a socket of its own with --socket")
+	}
+	return (&fault.Error{What: err.Error()}).Try("give a path that this user can write with --socket")
+}
+
+// notify tells systemd, where it started us, how we are; elsewhere it does nothing.
+func notify(state string) { _, _ = systemd.SdNotify(false, state) }

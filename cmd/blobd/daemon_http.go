@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/blobd/blobd/config"
+	"github.com/blobd/blobd/internal/fault"
+	"github.com/blobd/blobd/metrics"
+)
+
+// How long a scraper may take: it is on this host or near, and sends a line and some headers. What it is answered takes
+// milliseconds, but a profile runs for as long as it is asked to.
+const (
+	httpHeaderLimit = 5 * time.Second
+	httpIdleLimit   = 2 * time.Minute
+	httpCloseLimit  = time.Second
+)
+
+// httpServer serves metrics and probes. A nil one is switched off: its methods do nothing.
+type httpServer struct {
+	listener net.Listener
+	server   *http.Server
+	state    atomic.Pointer[string] // why the socket takes no calls; nil while it does
+}
+
+// listenHTTP opens the listener, after the store is open and the socket listens: while it answers, only a drain makes the
+// daemon not ready.
+func listenHTTP(ctx context.Context, c config.Config, m *metrics.Metrics, log *zap.Logger) (*httpServer, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.HTTPAddr)
+	if err != nil {
+		return nil, (&fault.Error{What: "http_addr " + c.HTTPAddr, Err: err}).
+			Try(`give another address with --http-addr, or "off"`)
+	}
+	h := &httpServer{listener: listener}
+	checks := []metrics.Check{
+		{Name: "store", Ready: func() error { return nil }},
+		{Name: "socket", Ready: h.socket},
+	}
+	errorLog, _ := zap.NewStdLogAt(log.Named("http"), zap.WarnLevel) // it fails for unknown levels only
+	h.server = &http.Server{
+		Handler: m.Handler(checks, c.Pprof), ErrorLog: errorLog,
+		ReadHeaderTimeout: httpHeaderLimit, IdleTimeout: httpIdleLimit,
+	}
+	return h, nil
+}
+
+func (h *httpServer) socket() error {
+	if why := h.state.Load(); why != nil {
+		return errors.New(*why)
+	}
+	return nil
+}
+
+func (h *httpServer) notReady(why string) {
+	if h != nil {
+		h.state.Store(&why)
+	}
+}
+
+// serve returns nil when the server was closed.
+func (h *httpServer) serve() error {
+	if err := h.server.Serve(h.listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func (h *httpServer) close() {
+	if h == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), httpCloseLimit)
+	defer cancel()
+	if h.server.Shutdown(ctx) != nil {
+		_ = h.server.Close() // a profile may still run
+	}
+	_ = h.listener.Close() // Shutdown closes what Serve was given, which is nothing when the daemon never ran
+}
+
+func (h *httpServer) addr() string {
+	if h == nil {
+		return "off"
+	}
+	return h.listener.Addr().String()
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/exp/zapslog"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/blobd/blobd/config"
+)
+
+// newLogger writes one JSON object a line, or lines for people, to w. The level can be changed while it is in use.
+func newLogger(w io.Writer, c config.Log) (*zap.Logger, zap.AtomicLevel) {
+	level := zap.NewAtomicLevelAt(zapLevel(c.Level))
+	fields := zapcore.EncoderConfig{
+		TimeKey: "time", LevelKey: "level", NameKey: "logger", MessageKey: "msg", StacktraceKey: "stack",
+		EncodeTime: zapcore.RFC3339NanoTimeEncoder, EncodeLevel: zapcore.LowercaseLevelEncoder,
+		EncodeDuration: zapcore.StringDurationEncoder,
+	}
+	encoder := zapcore.NewJSONEncoder(fields)
+	if c.Format == "text" {
+		encoder = zapcore.NewConsoleEncoder(fields)
+	}
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level)), level
+}
+
+// zapLevel takes what config has validated.
+func zapLevel(name string) zapcore.Level {
+	level, err := zapcore.ParseLevel(name)
+	if err != nil {
+		return zapcore.InfoLevel
+	}
+	return level
+}
+
+// slogOf is log for libraries that speak slog. No line of theirs is worth a stack.
+func slogOf(log *zap.Logger, name string) *slog.Logger {
+	return slog.New(zapslog.NewHandler(log.Core(), zapslog.WithName(name), zapslog.AddStacktraceAt(slog.LevelError+1)))
+}
+
+// diskObserver hears of the store what an operator should read in the log; the metrics hear everything.
+type diskObserver struct {
+	storeMetrics
+	log *zap.Logger
+}
+
+// storeMetrics is what the metrics hear of the store.
+type storeMetrics interface {
+	Evicted(class, reason string, bytes int64)
+	Corrupted(class string)
+	Problem(err error)
+}
+
+// Corrupted implements store.Observer.
+func (o diskObserver) Corrupted(class string) {
+	o.storeMetrics.Corrupted(class)
+	o.log.Warn("a cached entry was damaged on disk; it is removed and will be fetched again", zap.String("class", class))
+}
+
+// Problem implements store.Observer.
+func (o diskObserver) Problem(err error) {
+	o.storeMetrics.Problem(err)
+	if err == nil {
+		o.log.Info("the disk takes writes again")
+		return
+	}
+	o.log.Error("the disk refuses writes; reads that are not cached are served from upstream and not kept", zap.Error(err))
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/blobd/blobd/cache"
+	"github.com/blobd/blobd/config"
+	"github.com/blobd/blobd/credentials"
+	"github.com/blobd/blobd/fetcher"
+	"github.com/blobd/blobd/internal/oci"
+	"github.com/blobd/blobd/internal/vfs"
+	"github.com/blobd/blobd/pullthrough"
+)
+
+// What follows translates the configuration for the rooms, which don't know it.
+
+func cacheOptions(c config.Config) cache.Options {
+	o := cache.Options{
+		Dir: c.CacheDir, MaxSize: int64(c.MaxSize), MinFree: minFree(c), Caches: map[string]cache.Config{},
+		MemorySize: int64(c.Caches.Memory.Size), VerifyAlways: c.Verify == config.VerifyAlways,
+		SyncAll: c.Durability == config.DurabilityFull, Now: time.Now,
+	}
+	for name, one := range c.Caches.OnDisk() {
+		size := int64(one.Size)
+		if size == 0 {
+			size = o.MaxSize
+		}
+		o.Caches[name] = cache.Config{Dir: one.Dir, Size: size, Off: !one.Enabled}
+	}
+	return o
+}
+
+// minFree is in bytes; negative is the store's own rule, which is the default. Another share is one of the disk that
+// holds the cache folder, which may not have been made yet; where the disk doesn't tell, the store's rule is the best
+// there is.
+func minFree(c config.Config) int64 {
+	switch {
+	case c.MinFree == config.Default().MinFree:
+		return -1
+	case c.MinFree.Percent == 0:
+		return int64(c.MinFree.Bytes)
+	}
+	for dir := filepath.Clean(c.CacheDir); ; dir = filepath.Dir(dir) {
+		if disk, err := vfs.OS().Disk(dir); err == nil {
+			return int64(float64(disk.Size) * c.MinFree.Percent / 100)
+		}
+		if dir == filepath.Dir(dir) {
+			return -1
+		}
+	}
+}
+
+// fetcherOptions fails when the logins' file can't be used.
+func fetcherOptions(c config.Config) (fetcher.Options, error) {
+	from := credentials.Options{
+		File: c.Credentials.File, Docker: c.Credentials.Docker, DockerConfig: c.Credentials.DockerConfig, Now: time.Now,
+	}
+	if c.Credentials.Spin {
+		from.SpinFile = credentials.DefaultSpinFile()
+	}
+	logins, err := credentials.New(from)
+	if err != nil {
+		return fetcher.Options{}, err
+	}
+	o := fetcher.Options{Registries: make(map[string]fetcher.Registry, len(c.Registries)), Credentials: logins, Now: time.Now}
+	for host, r := range c.Registries {
+		o.Registries[host] = fetcher.Registry{
+			PlainHTTP: r.PlainHTTP, CAFile: r.CAFile, Credential: r.Credential, Mirrors: r.Mirrors,
+			TokenRealms: r.TokenRealms, MaxConnections: r.MaxConnections,
+		}
+	}
+	return o, nil
+}
+
+// checkFetcher looks at the files that a configuration names: logins and certificates.
+func checkFetcher(c config.Config) error {
+	o, err := fetcherOptions(c)
+	if err != nil {
+		return err
+	}
+	f, err := fetcher.New(o)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	return nil
+}
+
+// registryNames are the hosts that metrics tell apart: registries and their mirrors.
+func registryNames(c config.Config) []string {
+	names := slices.Collect(maps.Keys(c.Registries))
+	for _, r := range c.Registries {
+		names = append(names, r.Mirrors...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func policyOf(c config.Config) pullthrough.Policy {
+	return pullthrough.Policy{
+		TTL: func(ref oci.Reference) pullthrough.TTL {
+			ttl := c.TTL.For(ref.Name(), ref.Tag)
+			return pullthrough.TTL{For: time.Duration(ttl), Never: ttl == 0, Asks: ttl == config.Always}
+		},
+		RequireVerified: func(ref oci.Reference) bool { return c.MustVerify(ref.Name(), ref.Tag) },
+		MaxStale:        time.Duration(c.MaxStale),
+		Grant:           time.Duration(c.Grant),
+		NegativeTTL:     time.Duration(c.NegativeTTL),
+		MaxIndex:        int64(c.MaxIndexSize),
+		MaxPinned:       maxPinned(int64(c.MaxSize)),
+	}
+}
+
+// maxPinned leaves a tenth of the budget to what is not pinned: eviction goes down to 90 %, and with more than that
+// pinned it could never get there.
+func maxPinned(maxSize int64) int64 { return maxSize / 10 * 9 }
+
+// configText is the configuration as `blobd status` and `blobd config show` print it.
+func configText(c config.Config) string {
+	text, err := c.YAML()
+	if err != nil {
+		return fmt.Sprintf("# %v\n", err)
+	}
+	return string(text)
+}
