@@ -1,0 +1,92 @@
+# Everything that this project does to itself. `make` lists the targets; .ci/run calls them.
+
+SHELL := /bin/sh
+GO    ?= go
+
+INTEROP     := test/interop
+TOOLS       := $(CURDIR)/.cache/bin
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -X main.version=$(VERSION)
+
+# The race detector needs cgo, and so a C compiler.
+CC_FOUND := $(shell command -v "$$($(GO) env CC)" 2>/dev/null)
+RACE     := $(if $(CC_FOUND),-race)
+
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+# How long each fuzz target runs in fuzz-smoke.
+FUZZTIME ?= 5s
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## bin/blobd
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/blobd
+
+.PHONY: quickstart
+quickstart: ## see the whole idea work, on loopback and in a temporary folder
+	@cd $(INTEROP) && $(GO) build -o '$(TOOLS)/' ./quickstart
+	@'$(TOOLS)/quickstart'
+
+.PHONY: test
+test: race-note ## every test that needs only Go, with the race detector where there is a C compiler
+	$(GO) test $(RACE) ./...
+	cd $(INTEROP) && $(GO) test $(RACE) ./...
+
+.PHONY: test-long
+test-long: race-note ## `make test`, and the tests of end to end that take minutes
+	$(GO) test $(RACE) ./...
+	cd $(INTEROP) && BLOBD_TEST_LONG=1 $(GO) test -timeout 30m ./...
+
+.PHONY: race-note
+race-note:
+	@$(if $(RACE),:,echo 'no C compiler ($(shell $(GO) env CC)): the tests run without the race detector')
+
+.PHONY: lint
+lint: $(TOOLS)/staticcheck ## gofmt, go vet and staticcheck
+	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -s -l) && \
+		if [ -n "$$unformatted" ]; then echo "gofmt -s -w $$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	'$(TOOLS)/staticcheck' ./...
+	cd $(INTEROP) && $(GO) vet ./... && '$(TOOLS)/staticcheck' ./...
+
+$(TOOLS)/staticcheck: Makefile
+	GOBIN='$(TOOLS)' $(GO) install $(STATICCHECK)
+	@touch '$@'
+
+.PHONY: generate
+generate: ## make the generated Go code again (needs protoc)
+	./api/generate.sh
+
+.PHONY: check-generated
+check-generated: generate ## fail when the generated code in the tree is not what generate makes
+	@changed=$$(git status --porcelain -- api) && if [ -n "$$changed" ]; then \
+		echo "$$changed"; echo 'commit what make generate made'; exit 1; fi
+
+.PHONY: cross
+cross: ## build for every platform, and vet the tests on the other systems
+	@set -e; for p in $(PLATFORMS); do echo "go build $$p"; \
+		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build ./...; done
+	@set -e; for p in darwin/arm64 windows/amd64; do echo "go vet $$p"; \
+		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) vet ./...; done
+
+.PHONY: fuzz-smoke
+fuzz-smoke: ## run each fuzz target for $(FUZZTIME)
+	@set -e; for p in $$($(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}}{{end}}' ./...); do \
+		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' "$$p"/*_test.go | cut -d' ' -f2); do \
+			echo "fuzz $$target ($${p#$(CURDIR)/})"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$p"; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## blobd beside meigma/blob in one run; writes docs/benchmarks.md
+	cd $(INTEROP) && $(GO) run ./bench -out '$(CURDIR)/docs/benchmarks.md'
+
+.PHONY: clean
+clean: ## remove what the other targets made
+	rm -rf bin .cache

@@ -1,0 +1,198 @@
+package archrules_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/blobd/blobd/"
+
+const anything = "*"
+
+// rooms says what each room's code (not its tests) may import of ours, beside the vocabulary. A room is a folder with all
+// below it; the longest name that fits a package is its room. Within a room everybody may import everybody.
+var rooms = map[string][]string{
+	"cmd/blobd":         {anything},
+	"server":            {"api", "access", "pullthrough", "archive"}, // the last two for their data types
+	"pullthrough":       {"cache", "cache/store", "archive"},         // upstream and metrics are interfaces
+	"cache":             {"cache/store", "internal/vfs"},
+	"cache/store":       {"internal/vfs"},
+	"fetcher":           {"credentials"},
+	"publish":           {"archive", "credentials"},
+	"client":            {"api"},
+	"client/clienttest": {"api"},
+	"archive":           {},
+	"metrics":           {},
+	"access":            {},
+	"config":            {},
+	"credentials":       {},
+	"api":               {},
+	"internal":          {},
+}
+
+// vocabulary are the words that all rooms share; it knows nobody.
+var vocabulary = []string{"internal/oci", "internal/fault"}
+
+// testSupport is for tests alone: no room imports it.
+var testSupport = []string{"internal/registrytest", "internal/archivetest", "client/clienttest", "cache/store/storetest"}
+
+// foreign says, for libraries that must stay where they are, in which rooms.
+var foreign = map[string][]string{
+	"github.com/regclient/regclient": {"fetcher", "credentials", "publish"},
+	"github.com/prometheus":          {"metrics", "server", "cmd/blobd"},
+	"go.uber.org/zap":                {"server", "cmd/blobd"},
+	"google.golang.org/grpc":         {"api", "client", "client/clienttest", "server", "cmd/blobd"},
+	"google.golang.org/protobuf":     {"api", "client", "client/clienttest", "server", "cmd/blobd"},
+	"github.com/grpc-ecosystem":      {"server", "cmd/blobd"},
+	"github.com/spf13/cobra":         {"cmd/blobd"},
+	"github.com/dgraph-io/ristretto": {"cache"},
+	"github.com/olareg/olareg":       {"internal"},
+	"testing":                        {"internal", "client/clienttest", "cache/store"}, // test support
+}
+
+// TestImports holds the imports of every package, on every system that blobd is built for, against the tables above.
+func TestImports(t *testing.T) {
+	for _, system := range []string{"linux", "darwin", "windows"} {
+		t.Run(system, func(t *testing.T) {
+			t.Parallel()
+			seen := map[string]bool{}
+			for _, p := range list(t, system) {
+				name, ours := strings.CutPrefix(p.ImportPath, module)
+				if !ours {
+					continue // the module itself has no package
+				}
+				room := roomOf(name)
+				if room == "" {
+					t.Errorf("%s is in no room: give it a row in the table of this test", name)
+					continue
+				}
+				seen[room] = true
+				for _, imported := range p.Imports {
+					if why := refused(name, room, imported); why != "" {
+						t.Errorf("%s imports %s: %s", name, imported, why)
+					}
+				}
+			}
+			for _, room := range slices.Sorted(maps.Keys(rooms)) {
+				if !seen[room] && room != "publish" { // which a later issue builds
+					t.Errorf("room %s has no package: the table of this test is out of date", room)
+				}
+			}
+		})
+	}
+}
+
+// refused says why a package of room may not import another one; "" when it may.
+func refused(name, room, imported string) string {
+	other, ours := strings.CutPrefix(imported, module)
+	if !ours {
+		for library, in := range foreign {
+			if below(imported, library) && !slices.Contains(in, room) {
+				return "only for " + strings.Join(in, ", ")
+			}
+		}
+		return ""
+	}
+	if slices.ContainsFunc(vocabulary, func(v string) bool { return below(name, v) }) &&
+		!slices.ContainsFunc(vocabulary, func(v string) bool { return below(other, v) }) {
+		return "the vocabulary knows nobody"
+	}
+	if slices.ContainsFunc(testSupport, func(s string) bool { return below(other, s) }) && !below(name, other) {
+		return "test support is for tests"
+	}
+	if slices.Contains(vocabulary, other) || roomOf(other) == room {
+		return ""
+	}
+	for _, may := range rooms[room] {
+		if may == anything || may == roomOf(other) || may == other {
+			return ""
+		}
+	}
+	return room + " may import " + strings.Join(append(rooms[room], vocabulary...), ", ")
+}
+
+// roomOf is the room of a package, "" where it is in none.
+func roomOf(name string) (room string) {
+	for r := range rooms {
+		if below(name, r) && len(r) > len(room) {
+			room = r
+		}
+	}
+	return room
+}
+
+// below reports whether a path is the folder or in it.
+func below(path, folder string) bool { return path == folder || strings.HasPrefix(path, folder+"/") }
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+}
+
+func list(t *testing.T, system string) (packages []goPackage) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", module+"...")
+	cmd.Env = append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for d := json.NewDecoder(out); ; {
+		var p goPackage
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	return packages
+}
+
+// TestRules holds the test itself against arrows that must be refused, and some that must not.
+func TestRules(t *testing.T) {
+	for _, c := range []struct {
+		from, to string
+		allowed  bool
+	}{
+		{"cmd/blobd", module + "fetcher", true},
+		{"server", module + "pullthrough", true},
+		{"server", module + "cache", false},
+		{"server", module + "fetcher", false},
+		{"pullthrough", module + "cache/store", true},
+		{"pullthrough", module + "fetcher", false},
+		{"pullthrough", module + "api/wire", false},
+		{"pullthrough", "google.golang.org/grpc/codes", false},
+		{"cache", module + "archive", false},
+		{"cache/store", module + "internal/oci", true},
+		{"cache/store", module + "cache", false},
+		{"cache/store", "github.com/prometheus/client_golang/prometheus", false},
+		{"fetcher", "github.com/regclient/regclient/scheme/reg", true},
+		{"server", "github.com/regclient/regclient/types/ref", false},
+		{"archive/blobfmt", module + "archive", true},
+		{"archive/blobfmt", module + "cache", false},
+		{"client", module + "internal/fault", true},
+		{"client", module + "server", false},
+		{"cmd/blobd", module + "internal/registrytest", false},
+		{"internal/fault", module + "internal/vfs", false},
+		{"metrics", "go.uber.org/zap", false},
+	} {
+		if why := refused(c.from, roomOf(c.from), c.to); (why == "") != c.allowed {
+			t.Errorf("%s → %s: allowed %v, want %v: %s", c.from, c.to, why == "", c.allowed, why)
+		}
+	}
+}
