@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	flatbuffers "github.com/google/flatbuffers/go"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/blobd/blobd/archive"
@@ -197,6 +198,30 @@ func TestDecodeCuts(t *testing.T) {
 	}
 }
 
+// TestDecodeMutations changes each byte of an index in several ways. Many of the outcomes are good indexes that say something
+// else; they must keep what a tree promises.
+func TestDecodeMutations(t *testing.T) {
+	g := readGolden(t, "awkward-zstd")
+	good, bad := 0, 0
+	for i := range g.index {
+		for _, flip := range []byte{0x01, 0x04, 0x80, 0xff} {
+			mutant := bytes.Clone(g.index)
+			mutant[i] ^= flip
+			tree, err := blobfmt.Decode(mutant, g.layer, blobfmt.Limits{})
+			switch {
+			case err == nil:
+				good++
+				checkInvariants(t, tree, g.layer)
+			case errors.Is(err, fault.IndexInvalid):
+				bad++
+			default:
+				t.Errorf("byte %d ^ %#x: %v", i, flip, err)
+			}
+		}
+	}
+	t.Logf("%d mutants are indexes, %d are not", good, bad)
+}
+
 // TestDecodeUnaligned has an index whose every offset is odd: the format asks for alignment, a reader need not.
 func TestDecodeUnaligned(t *testing.T) {
 	index, data := archivetest.Build(sample, archivetest.Options{})
@@ -206,6 +231,32 @@ func TestDecodeUnaligned(t *testing.T) {
 	tree, err := blobfmt.Decode(moved, layer, blobfmt.Limits{})
 	if err != nil || tree.Len() != len(sample) {
 		t.Fatal(tree, err)
+	}
+}
+
+// TestDecodeRoots has roots that lead nowhere.
+func TestDecodeRoots(t *testing.T) {
+	word := func(words ...uint32) (b []byte) {
+		for _, w := range words {
+			b = binary.LittleEndian.AppendUint32(b, w)
+		}
+		return b
+	}
+	for name, index := range map[string][]byte{
+		"nothing":               nil,
+		"no root":               {0, 0, 0, 0},
+		"root outside":          word(1000),
+		"root far outside":      word(math.MaxUint32),
+		"vtable before":         word(4, 100),
+		"vtable behind":         word(4, 0x80000000),
+		"vtable too long":       word(8, 8|8<<16, 4, 0),
+		"table too long":        word(8, 4|200<<16, 4, 0),
+		"no fields":             word(8, 4|4<<16, 4, 0),
+		"entries outside table": word(16, 10|8<<16, 0, 200, 12, 0, 0),
+		"vector outside":        word(16, 10|8<<16, 0, 4, 12, 1000, 0),
+		"vector too long":       word(16, 10|8<<16, 0, 4, 12, 4, 1),
+	} {
+		t.Run(name, func(t *testing.T) { refused(t, index, oci.Descriptor{Digest: digest.FromString("")}, blobfmt.Limits{}) })
 	}
 }
 
@@ -227,7 +278,7 @@ func TestDecodeBombs(t *testing.T) {
 		"900,000 slots, all there, no entries": shared(900_000, 900_000),
 	} {
 		t.Run(name, func(t *testing.T) {
-			var before, after runtime.MemStats
+			var before, after runtime.MemStats // the process is ours: no test here is parallel
 			runtime.ReadMemStats(&before)
 			refused(t, index, layer, blobfmt.Limits{})
 			runtime.ReadMemStats(&after)
@@ -235,5 +286,39 @@ func TestDecodeBombs(t *testing.T) {
 				t.Errorf("%d bytes allocated for an index of %d", grown, len(index))
 			}
 		})
+	}
+}
+
+// TestDecodeSharedPaths has an index of 30 KB whose thousand paths of 4,000 bytes overlap: each begins inside the one before.
+func TestDecodeSharedPaths(t *testing.T) {
+	const count, length = 1000, 4000
+	b := flatbuffers.NewBuilder(0)
+	// The text is its own length, over and over, so that a string begins at every fourth byte.
+	text := b.CreateByteVector(bytes.Repeat(binary.LittleEndian.AppendUint32(nil, length), count+length))
+	hash := b.CreateByteVector(make([]byte, 32))
+	var tables []flatbuffers.UOffsetT
+	for i := range count {
+		b.StartObject(10)
+		b.PrependUOffsetTSlot(0, text-flatbuffers.UOffsetT(4+4*i), 0)
+		b.PrependUOffsetTSlot(4, hash, 0)
+		tables = append(tables, b.EndObject())
+	}
+	entries := b.CreateVectorOfTables(tables)
+	b.StartObject(5)
+	b.PrependUOffsetTSlot(2, entries, 0)
+	b.Finish(b.EndObject())
+	refused(t, b.FinishedBytes(), oci.Descriptor{Digest: digest.FromString("")}, blobfmt.Limits{}, "share the bytes")
+}
+
+// BenchmarkDecode decodes as many files as the published writer allows.
+func BenchmarkDecode(b *testing.B) {
+	index, data := archivetest.Build(archivetest.Many(200_000), archivetest.Options{})
+	_, layer := archivetest.Layers(index, data)
+	b.SetBytes(int64(len(index)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := blobfmt.Decode(index, layer, blobfmt.Limits{}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

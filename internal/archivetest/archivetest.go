@@ -54,6 +54,7 @@ func Write(w io.Writer, files []File, o Options) (index []byte, data oci.Descrip
 		return nil, oci.Descriptor{}, err
 	}
 	hash := sha256.New()
+	buf := make([]byte, 32<<10) // the published writer's too
 	out := &counter{w: io.MultiWriter(w, hash)}
 	idx := Index{Version: 1}
 	for _, f := range ordered(files, o.Sorted) {
@@ -69,10 +70,10 @@ func Write(w io.Writer, files []File, o Options) (index []byte, data oci.Descrip
 		if o.Zstd && (o.Stored == nil || !o.Stored(f)) {
 			e.Compression = 1
 			enc.Reset(out)
-			n, err = io.Copy(struct{ io.Writer }{enc}, in) // Encoder.ReadFrom would read in pieces that fit its blocks
+			n, err = io.CopyBuffer(struct{ io.Writer }{enc}, in, buf) // hides Encoder.ReadFrom, which the writer does not use
 			err = errors.Join(err, enc.Close())
 		} else {
-			n, err = io.Copy(out, in)
+			n, err = io.CopyBuffer(out, in, buf)
 		}
 		if err != nil {
 			return nil, oci.Descriptor{}, err

@@ -47,12 +47,12 @@ func Awkward(dir string) error {
 	return nil
 }
 
-// Big fills dir with a file of 16 MiB that compresses, one of 24 MiB that does not, and sizes around the one from which
+// Big fills dir with a file of 16 MiB that compresses, one of 9 MiB that does not, and sizes around the one from which
 // the writer leaves the size out of its frames, 128 KiB.
 func Big(dir string) error {
 	for path, content := range map[string]io.Reader{
 		"compressible.log":  archivetest.Compressible(1, 16<<20),
-		"noise.bin":         archivetest.Random(2, 24<<20),
+		"noise.bin":         archivetest.Random(2, 9<<20),
 		"sizes/under":       archivetest.Compressible(3, 128<<10-1),
 		"sizes/at":          archivetest.Compressible(4, 128<<10),
 		"sizes/over":        archivetest.Compressible(5, 128<<10+1),
