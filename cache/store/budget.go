@@ -38,9 +38,7 @@ func (s *Store) charge(c *Class, n int64) {
 func (s *Store) unreserve(c *Class, n int64) {
 	c.reserved -= n
 	s.reserved -= n
-	if c.disk != nil {
-		c.disk.free += n
-	}
+	c.disk.free += n
 	if n > 0 && len(s.demands) > 0 {
 		s.wakeEvictor()
 	}
@@ -53,8 +51,11 @@ func (s *Store) spend(c *Class, n int64) {
 	s.reserved -= n
 }
 
-// level is all that counts against the total. Called with mu held.
-func (s *Store) level() int64 { return s.used + s.reserved + s.overhead }
+// level is all that counts against the total: what is there, and the most that the keeper's files may become. Called
+// with mu held.
+func (s *Store) level() int64 {
+	return s.used + s.reserved + s.overhead - s.notes + s.journalMost() + 2*snapshotSize(s.x.count)
+}
 
 // fits reports whether n more bytes of class c fit everywhere. Called with mu held.
 func (s *Store) fits(c *Class, n int64) bool {

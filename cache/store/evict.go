@@ -187,8 +187,12 @@ func (s *Store) dropLocked(r ref, reason string, force bool) (int64, error) {
 	c := s.classes[r.class]
 	s.mu.Lock()
 	at := s.x.find(r)
-	if at == 0 {
+	if s.closed || at == 0 {
+		closed := s.closed
 		s.mu.Unlock()
+		if closed {
+			return 0, ErrClosed
+		}
 		return 0, nil
 	}
 	if why := s.held(r); why != "" && !force {

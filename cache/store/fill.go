@@ -9,18 +9,20 @@ import (
 
 // Reservation is room for blocks that are going to be written. Release must be called; it is safe for concurrent use.
 type Reservation struct {
-	c    *Class
-	left int64 // guarded by Store.mu
+	c      *Class
+	left   int64 // bytes; guarded by Store.mu, as is blocks
+	blocks int   // that may still be written
 }
 
 // Reserve promises room for so many blocks, and may wait for room to be made. The error is ErrNoSpace, ErrTooLarge when
 // the class could never hold so many at once, ErrClosed or ctx's.
 func (p *Partial) Reserve(ctx context.Context, blocks int) (*Reservation, error) {
-	n := int64(max(blocks, 0)) * blockCost
+	blocks = max(blocks, 0)
+	n := int64(blocks)*blockCost + 2*page
 	if err := p.st.c.reserve(ctx, n); err != nil {
 		return nil, err
 	}
-	return &Reservation{c: p.st.c, left: n}, nil
+	return &Reservation{c: p.st.c, left: n, blocks: blocks}, nil
 }
 
 // Release gives back what was not used. A second call does nothing.
@@ -29,7 +31,7 @@ func (r *Reservation) Release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unreserve(r.c, r.left)
-	r.left = 0
+	r.left, r.blocks = 0, 0
 }
 
 var errReadOnly = errors.New("the file can't be written")
@@ -55,8 +57,8 @@ func (p *Partial) WriteBlock(res *Reservation, block int, data []byte) error {
 		defer own.Release()
 		res = own
 	}
-	if !res.has(blockCost) {
-		return ErrNoSpace
+	if err := res.take(); err != nil {
+		return err
 	}
 	_, err := st.f.WriteAt(data, int64(block)*BlockSize)
 	if err == nil {
@@ -75,10 +77,18 @@ func (st *partialState) writeError(block int, err error) error {
 	return fmt.Errorf("store: writing block %d of partial %s in %s: %w", block, st.key, st.c.name, err)
 }
 
-func (r *Reservation) has(n int64) bool {
+// take takes one block from the reservation. Its bytes are taken when the disk has told how many they are.
+func (r *Reservation) take() error {
 	r.c.s.mu.Lock()
 	defer r.c.s.mu.Unlock()
-	return r.left >= n
+	switch {
+	case r.c.s.closed:
+		return ErrClosed
+	case r.blocks == 0:
+		return ErrNoSpace
+	}
+	r.blocks--
+	return nil
 }
 
 // record vouches for a block whose bytes were written.

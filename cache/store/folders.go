@@ -142,7 +142,15 @@ func (s *Store) countOverhead() {
 		count(c.tempDir())
 	}
 	count(s.opts.Dir)
-	total += s.treeBytes(s.opts.Dir, own, foreignDepth) + s.foreign.Load()
+	var notes int64
+	for _, name := range []string{journalName, snapshotName, snapshotTemp} {
+		path := filepath.Join(s.opts.Dir, name)
+		own[path] = true
+		if in, err := s.fs.Lstat(path); err == nil {
+			notes += in.Allocated
+		}
+	}
+	total += s.treeBytes(s.opts.Dir, own, foreignDepth) + s.foreign.Load() + notes
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	total += s.stuck
@@ -151,7 +159,7 @@ func (s *Store) countOverhead() {
 			total += c.shards[i].alloc
 		}
 	}
-	s.overhead, s.counted = total, s.now()
+	s.overhead, s.notes, s.counted = total, notes, s.now()
 }
 
 // treeBytes is what the things in dir take, without the folders in skip.

@@ -22,12 +22,13 @@ const (
 	journalMagic = "blobdjn1"
 	journalHead  = 8 + 8 + 4
 	journalEntry = recordSize + 4
-	// journalMost: a journal is replaced by a snapshot when it has 160,000 entries; of a small store, when it takes 1/64
+	// journalMax: a journal is replaced by a snapshot when it has 160,000 entries; of a small store, when it takes 1/64
 	// of it.
-	journalMost  = 8 << 20
+	journalMax   = 8 << 20
 	journalShare = 64
-	// journalBatch is how many entries are gathered while mu is held once, and written with one call.
-	journalBatch = 1 << 10
+	// journalBatch is how many entries are gathered while mu is held once, and written with one call: less than the
+	// page that any journal may have.
+	journalBatch = page / journalEntry / 2
 )
 
 // journal is the open journal. It belongs to one goroutine at a time: the starter, then the keeper, then Close.
@@ -133,13 +134,8 @@ func (j *journal) append(b []byte) error {
 	return nil
 }
 
-// full reports whether the journal is so long that a snapshot should take its place.
-func (j *journal) full() bool {
-	j.s.mu.Lock()
-	most := min(journalMost, j.s.maxSize/journalShare)
-	j.s.mu.Unlock()
-	return j.end > max(most, page)
-}
+// journalMost is what the journal may take. Called with mu held.
+func (s *Store) journalMost() int64 { return max(page, min(journalMax, s.maxSize/journalShare)) }
 
 // remove ends the journal: a clean stop has none.
 func (j *journal) remove() error {

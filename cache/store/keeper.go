@@ -2,8 +2,6 @@ package store
 
 import (
 	"encoding/binary"
-	"errors"
-	"path/filepath"
 	"time"
 )
 
@@ -41,6 +39,7 @@ func (s *Store) keeper() {
 		}
 		if err := s.flush(); err != nil {
 			s.trouble(err)
+			s.markAgain(nil)
 		}
 		s.countOverhead()
 	}
@@ -50,23 +49,26 @@ func (s *Store) keeper() {
 func (s *Store) flush() error {
 	j := s.journal
 	if err := j.begin(); err != nil {
-		s.markAgain(nil)
 		return err
 	}
+	s.mu.Lock()
+	most := s.journalMost()
+	s.mu.Unlock()
 	for {
+		if j.end+journalBatch*journalEntry > most {
+			if err := s.compact(false); err != nil {
+				return err
+			}
+		}
 		b, slots := s.takeChanged()
 		if len(slots) == 0 {
-			break
+			return nil
 		}
 		if err := j.append(b); err != nil {
 			s.markAgain(slots)
 			return err
 		}
 	}
-	if !j.full() {
-		return nil
-	}
-	return s.compact(false)
 }
 
 // takeChanged returns journal entries for some of what changed, and the slots they are about.
@@ -94,7 +96,7 @@ func (s *Store) takeChanged() ([]byte, []slot) {
 	return b, slots
 }
 
-// markAgain notes that these could not be written; the next flush tries again.
+// markAgain notes that these could not be written, or that flush did not get to the end; it is tried again later.
 func (s *Store) markAgain(slots []slot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,31 +112,24 @@ func (s *Store) markAgain(slots []slot) {
 	}
 }
 
-// compact writes a snapshot and empties the journal, if there is room for a second snapshot beside the first.
+// compact writes a snapshot and empties the journal. The room for both is always kept: see level.
 func (s *Store) compact(clean bool) error {
-	s.mu.Lock()
-	size := snapshotSize(s.x.count)
-	fits := s.level()+size <= s.maxSize
-	if fits {
-		s.overhead += size // until it is counted
-	}
-	s.mu.Unlock()
 	j := s.journal
-	if !fits {
-		// Recency since the last snapshot is the least that can be given up.
-		if err := j.restart(j.generation + 1); err != nil {
-			return err
-		}
-		return s.fs.Remove(filepath.Join(s.opts.Dir, snapshotName))
-	}
 	info := snapshotInfo{generation: j.generation + 1, clean: clean, foreign: s.foreign.Load()}
 	if err := s.writeSnapshot(info); err != nil {
 		return err
 	}
-	if clean {
-		return j.remove()
+	if !clean {
+		return j.restart(info.generation)
 	}
-	return j.restart(info.generation)
+	// The mark is the snapshot without a journal: the snapshot has to be there for good first.
+	if err := s.fs.SyncDir(s.opts.Dir); err != nil {
+		return err
+	}
+	if err := j.remove(); err != nil {
+		return err
+	}
+	return s.fs.SyncDir(s.opts.Dir)
 }
 
 // writeCleanMark is the end of a clean stop. What fits is known at the next start without a scan, if it is known now.
@@ -145,14 +140,11 @@ func (s *Store) writeCleanMark() error {
 	s.mu.Unlock()
 	var err error
 	if known {
-		err = errors.Join(s.compact(true), s.fs.SyncDir(s.opts.Dir))
+		err = s.compact(true)
 	}
 	if j.f != nil {
 		j.f.Close()
 		j.f = nil
 	}
-	if err != nil {
-		s.trouble(err)
-	}
-	return nil
+	return err
 }

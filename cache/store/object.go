@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"sync/atomic"
 
@@ -35,11 +36,16 @@ type Object struct {
 // check last read them, in this process, and the file has not changed since; a nil check leaves that to the caller. A bad
 // object is removed, counted, and ErrNotFound like one that is absent or can't be read.
 func (c *Class) Open(key Key, check Check) (*Object, error) {
+	return c.openUpTo(key, check, math.MaxInt64)
+}
+
+// openUpTo is Open for objects of at most that size, and ErrTooLarge for others.
+func (c *Class) openUpTo(key Key, check Check, most int64) (*Object, error) {
 	if c.off {
 		return nil, ErrNotFound
 	}
 	for range openTries {
-		o, err := c.tryOpen(key, check)
+		o, err := c.tryOpen(key, check, most)
 		if !errors.Is(err, errReplaced) {
 			return o, err
 		}
@@ -50,7 +56,7 @@ func (c *Class) Open(key Key, check Check) (*Object, error) {
 // errReplaced: the file was replaced while it was being opened; another try finds the new one.
 var errReplaced = errors.New("store: replaced")
 
-func (c *Class) tryOpen(key Key, check Check) (*Object, error) {
+func (c *Class) tryOpen(key Key, check Check, most int64) (*Object, error) {
 	h, known, ok := c.hold(key)
 	if !ok {
 		return nil, ErrNotFound
@@ -58,6 +64,10 @@ func (c *Class) tryOpen(key Key, check Check) (*Object, error) {
 	o, in, err := c.openHeld(h)
 	if err != nil {
 		return nil, err
+	}
+	if o.size > most {
+		_ = o.Close()
+		return nil, fmt.Errorf("%w: %s is %d bytes, more than is read whole", ErrTooLarge, key, in.Size)
 	}
 	if check == nil || (known == in.Stamp && !c.s.opts.VerifyAlways) {
 		return o, nil
@@ -123,14 +133,14 @@ func (c *Class) hold(key Key) (h *handle, known uint64, ok bool) {
 	s, r := c.s, ref{key, c.id}
 	s.mu.Lock()
 	at := s.x.find(r)
-	if at == 0 && !c.found && !s.closed {
+	if at == 0 && !c.found {
 		s.mu.Unlock()
 		c.adopt(key, false)
 		s.mu.Lock()
 		at = s.x.find(r)
 	}
 	defer s.mu.Unlock()
-	if at == 0 {
+	if at == 0 || s.closed {
 		return nil, 0, false
 	}
 	s.touch(at)
@@ -169,6 +179,12 @@ func (c *Class) dropBad(key Key, seen vfs.Info) {
 	stripe.Lock()
 	defer stripe.Unlock()
 	in, err := s.fs.Lstat(c.path(key))
+	c.dropIfSame(r, seen, in, err)
+}
+
+// dropIfSame is dropBad for who holds the stripe and has looked at what is there now.
+func (c *Class) dropIfSame(r ref, seen, in vfs.Info, err error) {
+	s := c.s
 	switch {
 	case err == nil && in.Regular && in.Stamp == seen.Stamp:
 		s.obs.Corrupted(c.name)
@@ -196,46 +212,27 @@ func (s *Store) forget(r ref) {
 	s.classes[r.class].leaveShard(r.key.shard())
 }
 
-// Get returns the whole of a small object, at most 64 MiB; otherwise it is Open.
+// Get returns the whole of a small object; otherwise it is Open. One of more than 64 MiB is ErrTooLarge.
 func (c *Class) Get(key Key, check func([]byte) error) ([]byte, error) {
-	var data []byte
-	whole := func(r io.Reader) error {
-		data = nil
-		got, err := io.ReadAll(io.LimitReader(r, maxGet+1))
-		if err != nil {
-			return err
-		}
-		if check != nil {
-			if err := check(got); err != nil {
+	var data []byte // what was read to be checked
+	var whole Check
+	if check != nil {
+		whole = func(r io.Reader) (err error) {
+			if data, err = io.ReadAll(r); err != nil {
 				return err
 			}
+			return check(data)
 		}
-		data = got
-		return nil
 	}
-	if check == nil {
-		o, err := c.Open(key, nil)
-		if err != nil {
-			return nil, err
-		}
-		return c.readWhole(o)
-	}
-	o, err := c.Open(key, whole)
+	o, err := c.openUpTo(key, whole, maxGet)
 	if err != nil {
 		return nil, err
 	}
-	if data != nil && int64(len(data)) == o.size {
-		return data, o.Close()
-	}
-	return c.readWhole(o)
-}
-
-func (c *Class) readWhole(o *Object) ([]byte, error) {
 	defer o.Close()
-	if o.size > maxGet {
-		return nil, fmt.Errorf("%w: %s is %d bytes, more than is read whole", ErrTooLarge, o.h.ref.key, o.size)
+	if int64(len(data)) == o.size {
+		return data, nil
 	}
-	data := make([]byte, o.size)
+	data = make([]byte, o.size)
 	if _, err := o.f.ReadAt(data, 0); err != nil {
 		if !errors.Is(err, io.EOF) {
 			c.s.trouble(err)

@@ -85,16 +85,18 @@ func (c *Class) openPartial(key Key, size int64, replace bool) (*Partial, error)
 	if err != nil {
 		_ = c.releasePartial(h)
 	}
+	if errors.Is(err, errBadHeader) {
+		in, lerr := c.s.fs.Lstat(c.path(key))
+		c.dropIfSame(h.ref, in, in, lerr)
+	}
 	stripe.Unlock()
-	switch {
-	case err == nil:
+	if err == nil {
 		return p, nil
-	case errors.Is(err, errOtherSize) && replace:
+	}
+	if errors.Is(err, errOtherSize) && replace {
 		if _, err := c.s.drop(h.ref, ReasonRemoved, false); err != nil {
 			return nil, fmt.Errorf("store: partial %s of another size: %w", key, err)
 		}
-	case errors.Is(err, errBadHeader):
-		c.dropPartial(h)
 	}
 	return nil, ErrNotFound
 }
@@ -176,15 +178,6 @@ func (st *partialState) shape() {
 	st.blocks = blocksOf(st.size)
 	st.unread = (st.blocks + chunkBlocks - 1) / chunkBlocks
 	st.chunks = make([]*chunk, st.unread)
-}
-
-// dropPartial removes a partial that can't be read as one.
-func (c *Class) dropPartial(h *handle) {
-	in, err := c.s.fs.Lstat(c.path(h.ref.key))
-	if err != nil {
-		in = vfs.Info{}
-	}
-	c.dropBad(h.ref.key, in)
 }
 
 // makePartial makes an empty partial, with what is reserved for it, or opens the one that somebody made meanwhile.

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/hex"
 	"errors"
+	"io/fs"
 	"path/filepath"
 )
 
@@ -108,7 +109,7 @@ func (c *Class) scan() (whole, found bool, foreign int64) {
 		}
 		return nil
 	})
-	whole = whole && (err == nil)
+	whole = whole && s.readable(err)
 	for _, n := range shards {
 		dir := c.shardDir(n)
 		var names []string
@@ -119,7 +120,7 @@ func (c *Class) scan() (whole, found bool, foreign int64) {
 			names = append(names, name)
 			return nil
 		})
-		whole = whole && err == nil
+		whole = whole && s.readable(err)
 		for _, name := range names {
 			if s.stopping() {
 				return false, found, foreign
@@ -141,6 +142,17 @@ func (c *Class) scan() (whole, found bool, foreign int64) {
 		s.mu.Unlock()
 	}
 	return whole, found, foreign
+}
+
+// readable reports whether a folder could be read to its end; one that is not there is empty.
+func (s *Store) readable(err error) bool {
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	if !errors.Is(err, errStopping) {
+		s.trouble(err)
+	}
+	return false
 }
 
 func parseShard(name string) (uint8, bool) {

@@ -79,6 +79,7 @@ type Store struct {
 	used      int64 // bytes of entries, temporary files, and removed files that are still open
 	reserved  int64 // bytes promised to writers
 	overhead  int64 // bytes of all else: folders, foreign files, journal, snapshot, lock
+	notes     int64 // the part of overhead that is journal and snapshot
 	stuck     int64 // the part of overhead that is temporary files that could not be removed
 	counted   time.Time
 	demands   []*demand

@@ -17,6 +17,7 @@ type Usage struct {
 // ClassUsage is the part of one class.
 type ClassUsage struct {
 	Name        string
+	Dir         string
 	Bytes       int64
 	Reserved    int64
 	Limit       int64 // in force: caps of small stores are scaled down
@@ -41,7 +42,7 @@ func (s *Store) Usage() Usage {
 		}
 	}
 	for _, c := range s.classes {
-		u.Classes = append(u.Classes, ClassUsage{Name: c.name, Bytes: c.used, Reserved: c.reserved, Limit: c.limit,
+		u.Classes = append(u.Classes, ClassUsage{Name: c.name, Dir: c.dir, Bytes: c.used, Reserved: c.reserved, Limit: c.limit,
 			Entries: c.entries, Off: c.off})
 	}
 	for r := range s.pins {
