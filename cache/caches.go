@@ -19,6 +19,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/blobd/blobd/cache/store"
@@ -204,7 +205,7 @@ func (c *Caches) SetLimits(opts Options) {
 }
 
 // Clear empties the named caches ("memory" is one too), or all of them when none is named, but for what is pinned or in
-// use, and says how much that is. Artifacts whose manifest went leave the catalogue. The memory tier stands for the
+// use, and says how much that is. With the manifests, the artifacts that have none now leave the catalogue. The memory tier stands for the
 // others, so it is emptied whichever is named.
 func (c *Caches) Clear(ctx context.Context, names []string) (store.Report, error) {
 	var folders []string
@@ -229,9 +230,11 @@ func (c *Caches) Clear(ctx context.Context, names []string) (store.Report, error
 		return store.Report{Bytes: c.Store.Usage().Bytes}, nil
 	}
 	report, err := c.Store.Clear(ctx, folders)
-	for _, a := range c.Catalogue.All() {
-		if !a.Pinned && !c.Manifests.Contains(a.Digest) {
-			err = errors.Join(err, c.Catalogue.Forget(a.Registry, a.Repository, a.Digest))
+	if slices.Contains(folders, FolderManifests) {
+		for _, a := range c.Catalogue.All() {
+			if !a.Pinned && !c.Manifests.Contains(a.Digest) {
+				err = errors.Join(err, c.Catalogue.Forget(a.Registry, a.Repository, a.Digest))
+			}
 		}
 	}
 	c.Memory.Clear() // what was read meanwhile

@@ -38,7 +38,7 @@ func (c *Content) Contains(d digest.Digest) bool {
 // Remove drops the file d, whose reader found that it is not what it should be.
 func (c *Content) Remove(d digest.Digest) {
 	if valid(d) == nil {
-		_, _ = c.class.Remove(store.KeyOf(d), "corrupt") // what can't be removed is found out again
+		_, _ = c.class.Remove(store.KeyOf(d), store.ReasonCorrupt) // what can't be removed is found out again
 	}
 }
 

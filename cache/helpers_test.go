@@ -64,3 +64,6 @@ func openCatalogue(t testing.TB, fsys vfs.FS, dir string, now func() time.Time, 
 	t.Cleanup(func() { _ = c.close() })
 	return c
 }
+
+// digestOf returns the digest of pattern(size, seed).
+func digestOf(seed, size int) digest.Digest { return digest.FromBytes(pattern(size, seed)) }

@@ -51,7 +51,7 @@ func (m *Manifests) Put(ctx context.Context, d digest.Digest, mediaType string, 
 			return err
 		}
 	} else if m.class.Contains(record) {
-		_, _ = m.class.Remove(record, "removed") // while it is in use it stays: it says what some registry did say
+		_, _ = m.class.Remove(record, store.ReasonRemoved) // while it is in use it stays: it says what some registry did say
 	}
 	return kept(m.class.Put(ctx, store.KeyOf(d), raw))
 }

@@ -63,7 +63,7 @@ func (r *Refs) Put(ctx context.Context, scope oci.Scope, tag string, ref Ref) er
 
 // Delete forgets what tag was for scope.
 func (r *Refs) Delete(scope oci.Scope, tag string) {
-	_, _ = r.class.Remove(store.DerivedKey(refParts(scope, tag)...), "removed") // one that is in use is not worth waiting for
+	_, _ = r.class.Remove(store.DerivedKey(refParts(scope, tag)...), store.ReasonRemoved) // one that is in use is not worth waiting for
 }
 
 func decodeRef(payload []byte) (Ref, bool) {

@@ -28,6 +28,11 @@ type ContentsOf func(Artifact) (iter.Seq[digest.Digest], bool)
 // A pinned artifact is left as it is, and the report says so. An artifact that comes into the cache meanwhile, and shares
 // something with this one, may have to fetch that again.
 func (c *Caches) Remove(ctx context.Context, a Artifact, contents ContentsOf) (store.Report, error) {
+	select {
+	case <-c.Store.Scanned(): // only then it is known what is here
+	case <-ctx.Done():
+		return store.Report{}, ctx.Err()
+	}
 	r := removal{caches: c, left: make(map[entry]struct{})}
 	for e := range entriesOf(a) {
 		r.add(e)
@@ -41,7 +46,7 @@ func (c *Caches) Remove(ctx context.Context, a Artifact, contents ContentsOf) (s
 		}
 	}
 	if known, ok := c.Catalogue.Get(a.Registry, a.Repository, a.Digest); ok && known.Pinned {
-		r.keepAll("pinned")
+		r.keepAll(store.KeptPinned)
 		return r.result(), nil
 	}
 	if err := r.spare(ctx, a, contents); err != nil {
@@ -176,18 +181,17 @@ func (r *removal) keepAll(reason string) {
 // free removes what is on the list.
 func (r *removal) free() {
 	for e := range r.left {
-		freed, err := r.class(e).Remove(e.key, "removed")
+		freed, err := r.class(e).Remove(e.key, store.ReasonRemoved)
 		switch {
 		case err == nil:
 			r.report.FreedEntries++
 			r.report.FreedBytes += freed
-		case errors.Is(err, store.ErrNotFound): // evicted meanwhile
 		case errors.Is(err, store.ErrPinned):
-			r.keep(e, "pinned")
+			r.keep(e, store.KeptPinned)
 		case errors.Is(err, store.ErrInUse):
-			r.keep(e, "in use")
+			r.keep(e, store.KeptInUse)
 		default:
-			r.keep(e, "error")
+			r.keep(e, store.KeptError)
 		}
 	}
 }

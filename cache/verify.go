@@ -24,6 +24,11 @@ func (c *Caches) Verify(ctx context.Context, progress func(done, total, bytes in
 	if v.found == nil {
 		v.found = func(string, string, string) {}
 	}
+	select {
+	case <-c.Store.Scanned(): // only then it is known how much is here
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	for _, k := range kinds() {
 		v.total += c.entries(k.folder)
 	}
@@ -88,7 +93,7 @@ func (v *verification) object(class *store.Class, folder string, key store.Key) 
 	if why == nil || v.ctx.Err() != nil {
 		return nil
 	}
-	_, err = class.Remove(key, "corrupt")
+	_, err = class.Remove(key, store.ReasonCorrupt)
 	return v.gone(why, err)
 }
 
@@ -114,7 +119,7 @@ func (v *verification) partial(class *store.Class, _ string, key store.Key) erro
 	case bad > 0:
 		return fmt.Errorf("%d of %d blocks are bad", bad, p.Blocks())
 	case why != nil:
-		_, err := class.Remove(key, "corrupt")
+		_, err := class.Remove(key, store.ReasonCorrupt)
 		return v.gone(why, err)
 	}
 	return nil
