@@ -44,6 +44,8 @@ type Daemon struct {
 	// of the summary. An error is the answer then; Status makes one. Both are set before the first call.
 	Before    func(Call) error
 	AfterData func(Call) error
+	// Listing, when set before the first call, is what List sends in place of what there is.
+	Listing []*blobdv1.Entry
 	// Admin, when set before the first call, answers the admin service.
 	Admin blobdv1.AdminServiceServer
 

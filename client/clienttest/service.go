@@ -66,6 +66,10 @@ func (s service) List(r *blobdv1.ListRequest, stream grpc.ServerStreamingServer[
 		return Status(codes.InvalidArgument, "NOT_DIRECTORY", r.GetPath()+": is a file", "", 0)
 	}
 	m := &blobdv1.ListResponse{Resolution: res}
+	if s.daemon.Listing != nil {
+		m.Entries = s.daemon.Listing
+		return stream.Send(m)
+	}
 	root := path.Clean(r.GetPath())
 	err = fs.WalkDir(tree, root, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || name == root {

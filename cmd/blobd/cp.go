@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/blobd/blobd/client"
+)
+
+func newCpCommand(a *app) *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "cp REF[:/PATH] DEST",
+		Short: "Copy files out of an archive",
+		Long: `Cp copies a file, or all files below a folder, out of an archive. Without a PATH that is the whole archive.
+
+A file becomes DEST, or goes into DEST where that is a folder or ends in a slash; with DEST - it goes to stdout. The
+files below a folder go to the same places below DEST, which is made where it does not exist. Each file appears whole,
+checked, with its permission bits and modification time, and belongs to you. Nothing is written outside DEST, through
+links neither, and nothing is overwritten without --force.
+
+When some files can't be copied the others are, and each that could not is named on stderr.`,
+		Example: `  blobd cp registry.example/team/assets:v1 ./assets
+  blobd cp registry.example/team/assets:v1:/css ./css
+  blobd cp --force localhost:5000/team/assets:v1:/index.html .`,
+		Args: takes(2, 2),
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "overwrite files that exist")
+	flags := addReadFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ref, from, err := splitSource(args[0])
+		if err != nil {
+			return err
+		}
+		c, err := a.dial(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		archive, err := c.Pull(cmd.Context(), ref, flags.options()...)
+		if err != nil {
+			return err
+		}
+		a.noteStale(archive.Resolution)
+		return a.cp(cmd.Context(), archive, from, args[1], force)
+	}
+	return cmd
+}
+
+// splitSource takes REF[:/PATH] apart. No reference holds ":/", so the first one ends it, whatever the path holds.
+func splitSource(arg string) (ref, from string, err error) {
+	ref, from, found := strings.Cut(arg, ":/")
+	if ref == "" {
+		return "", "", &usageError{why: fmt.Sprintf("cp: %q names no reference", arg), hint: "see `blobd cp --help`"}
+	}
+	if !found {
+		return arg, ".", nil
+	}
+	if strings.HasPrefix(from, "/") {
+		return "", "", &usageError{why: fmt.Sprintf("cp: %q is an address, not a reference", arg), hint: "leave out " + ref + "://"}
+	}
+	from, err = inside(from)
+	return ref, from, err
+}
+
+func (a *app) cp(ctx context.Context, archive *client.Archive, from, dest string, force bool) error {
+	fi, err := archive.WithContext(ctx).Stat(from)
+	if err != nil {
+		return err
+	}
+	source := fi.Sys().(*client.Entry)
+	if dest == "-" {
+		if source.Directory {
+			return &usageError{why: "cp: a folder can't go to stdout", hint: "name a file, or a folder to copy to"}
+		}
+		return a.cat(ctx, archive, from, 0, -1)
+	}
+	base, jobs, err := plan(ctx, archive, source, dest)
+	if err != nil {
+		return err
+	}
+	root, err := openDest(base, source.Directory || endsInSlash(dest))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+
+	x := extractor{archive: archive, root: root, force: force, meter: a.meter("copying")}
+	failed, ended := x.run(ctx, jobs)
+	x.meter.stop()
+	out := copied{
+		Reference: archive.Reference, Files: x.files, Size: x.bytes, Destination: dest, Failed: make([]copyFailure, 0, len(failed)),
+	}
+	for _, f := range failed {
+		d := describe(f.err)
+		out.Failed = append(out.Failed, copyFailure{Path: f.path, failure: d})
+		if a.format != formatJSON {
+			a.note("%s: %s", quoted(f.path), strings.TrimPrefix(d.line(), f.path+": "))
+		}
+	}
+	if err := a.print(out, func(w io.Writer) { fmt.Fprintln(w, out) }); err != nil {
+		return err
+	}
+	switch {
+	case ended != nil:
+		return ended
+	case len(failed) > 0:
+		return &partialError{failed: len(failed), total: len(jobs), first: failed[0].err}
+	}
+	return nil
+}
+
+// plan says which folder all goes below, and which files go where.
+func plan(ctx context.Context, archive *client.Archive, source *client.Entry, dest string) (string, []job, error) {
+	if !source.Directory {
+		name := path.Base(source.Path)
+		if fi, err := os.Stat(dest); endsInSlash(dest) || err == nil && fi.IsDir() {
+			return dest, []job{{source, name}}, nil
+		}
+		return filepath.Dir(dest), []job{{source, filepath.ToSlash(filepath.Base(dest))}}, nil
+	}
+	var jobs []job
+	for e, err := range archive.List(ctx, source.Path, true) {
+		if err != nil {
+			return "", nil, err
+		}
+		if e.Directory {
+			continue
+		}
+		to := e.Path
+		if source.Path != "." {
+			var below bool
+			if to, below = strings.CutPrefix(e.Path, source.Path+"/"); !below {
+				return "", nil, fmt.Errorf("the daemon listed %q as below %q", e.Path, source.Path)
+			}
+		}
+		jobs = append(jobs, job{e, to})
+	}
+	return dest, jobs, nil
+}
+
+func endsInSlash(dest string) bool { return dest != "" && os.IsPathSeparator(dest[len(dest)-1]) }
+
+// openDest opens the folder that nothing is written outside of, making it when create is set.
+func openDest(dir string, create bool) (*os.Root, error) {
+	if create {
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return nil, err
+		}
+	}
+	root, err := os.OpenRoot(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("there is no folder %s to copy to", dir)
+	}
+	return root, err
+}
+
+// copied is what a cp did.
+type copied struct {
+	Reference   string        `json:"reference"`
+	Destination string        `json:"destination"`
+	Files       int64         `json:"files"`
+	Size        int64         `json:"size"`
+	Failed      []copyFailure `json:"failed"`
+}
+
+type copyFailure struct {
+	Path string `json:"path"`
+	failure
+}
+
+func (c copied) String() string { return count(c.Files, "file") + ", " + human(c.Size) }
+
+// partialError says that some of many failed. Each was reported when it did; first decides the exit code.
+type partialError struct {
+	failed, total int
+	first         error
+}
+
+func (e *partialError) Error() string {
+	return fmt.Sprintf("%d of %s could not be copied", e.failed, count(int64(e.total), "file"))
+}
+
+func (e *partialError) Unwrap() error { return e.first }

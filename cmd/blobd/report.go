@@ -1,0 +1,84 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+
+	"github.com/blobd/blobd/client"
+	"github.com/blobd/blobd/internal/fault"
+)
+
+// failure is an error as -o json prints it on stderr, in an object {"error": …}.
+type failure struct {
+	Exit       int    `json:"exit"`
+	Reason     string `json:"reason,omitempty"`
+	Message    string `json:"message"`
+	Remedy     string `json:"remedy,omitempty"`
+	RetryAfter string `json:"retry_after,omitempty"`
+}
+
+// describe takes from err what a person needs.
+func describe(err error) failure {
+	f := failure{Exit: exitCode(err), Message: err.Error()}
+	if u, ok := errors.AsType[*usageError](err); ok {
+		f.Message, f.Remedy = u.why, u.hint
+	} else if p, ok := errors.AsType[*partialError](err); ok {
+		f.Message = p.Error()
+	} else if e, ok := errors.AsType[*client.Error](err); ok {
+		f.Reason, f.Message, f.Remedy = e.Reason, e.Message, e.Remedy
+		if e.RetryAfter > 0 {
+			f.RetryAfter = short(e.RetryAfter)
+		}
+	} else if e, ok := errors.AsType[*fault.Error](err); ok {
+		f.Reason, f.Remedy = string(e.Reason), e.Remedy
+	}
+	return f
+}
+
+// line is the failure as `what: why; remedy`, whatever the message holds.
+func (f failure) line() string {
+	s := f.Message
+	if f.Remedy != "" {
+		s += "; " + f.Remedy
+	} else if f.RetryAfter != "" {
+		s += "; try again in " + f.RetryAfter
+	}
+	return oneLine(s)
+}
+
+// report prints err, if it is one, and returns its exit code.
+func (a *app) report(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	f := describe(err)
+	switch {
+	case f.Exit == exitPipe:
+	case a.format == formatJSON:
+		raw, jsonErr := json.Marshal(map[string]failure{"error": f})
+		if jsonErr == nil {
+			fmt.Fprintf(a.stderr, "%s\n", raw)
+		}
+	default:
+		a.note("%s", f.line())
+	}
+	return f.Exit
+}
+
+// note prints one line on stderr.
+func (a *app) note(format string, args ...any) {
+	fmt.Fprintf(a.stderr, "blobd: %s\n", oneLine(fmt.Sprintf(format, args...)))
+}
+
+// oneLine replaces what would break a line or a terminal.
+func oneLine(s string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, s))
+}
