@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -31,6 +32,7 @@ const closeLimit = 10 * time.Second
 // daemon is a running blobd. Its rooms stand in the order in which they are made; they are taken down from the
 // other end: first what takes calls, then, when no call is left, what they used.
 type daemon struct {
+	build   build
 	sources config.Sources
 	mu      sync.Mutex // guards config
 	config  config.Config
@@ -57,7 +59,7 @@ func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) 
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{sources: sources, config: c}
+	d := &daemon{build: buildInfo(), sources: sources, config: c}
 	defer func() {
 		if err != nil {
 			d.close()
@@ -69,7 +71,7 @@ func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) 
 		d.log.Warn(w)
 	}
 	d.metrics = metrics.New(metrics.Options{
-		Registries: registryNames(c), Version: buildVersion(), Revision: buildRevision(),
+		Registries: registryNames(c), Version: d.build.Version, Revision: d.build.Commit,
 	})
 
 	cacheOpts := cacheOptions(c)
@@ -91,7 +93,7 @@ func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) 
 	d.server, err = server.New(server.Options{
 		Reader: server.ReaderOf(d.service), Admin: d.service,
 		Daemon: server.Daemon{
-			Version: buildVersion(), Started: started, Socket: c.Socket, CacheDir: c.CacheDir,
+			Version: d.build.Version, Started: started, Socket: c.Socket, CacheDir: c.CacheDir,
 			Config: func() string { return configText(d.inForce()) },
 		},
 		Policy: access.Policy{Admins: admins}, IdleTimeout: time.Duration(c.IdleTimeout),
@@ -121,7 +123,7 @@ func (d *daemon) run(ctx context.Context, reload <-chan os.Signal) error {
 		serving.Go(func() { failed <- d.http.serve() })
 	}
 	c := d.inForce()
-	d.log.Info("serving", zap.String("version", buildVersion()), zap.Int("pid", os.Getpid()),
+	d.log.Info("serving", zap.String("version", d.build.Version), zap.Int("pid", os.Getpid()),
 		zap.String("socket", c.Socket), zap.String("cache_dir", c.CacheDir), zap.Stringer("max_size", c.MaxSize),
 		zap.String("http_addr", d.http.addr()))
 	notify(systemd.SdNotifyReady)
@@ -226,7 +228,7 @@ func (d *daemon) applyConfig() (applied, needRestart []string, err error) {
 // fetcherOptions adds to what is configured what of it is the daemon's.
 func (d *daemon) fetcherOptions(c config.Config) (fetcher.Options, error) {
 	o, err := fetcherOptions(c)
-	o.Observer, o.Log, o.UserAgent = d.metrics, slogOf(d.log, "fetcher"), "blobd/"+buildVersion()
+	o.Observer, o.Log, o.UserAgent = d.metrics, slogOf(d.log, "fetcher"), "blobd/"+d.build.Version
 	return o, err
 }
 
@@ -237,13 +239,19 @@ func (d *daemon) inForce() config.Config {
 	return d.config
 }
 
-// loadConfig is config.Load with the socket's default, whose rule is the client's.
+// loadConfig is config.Load with the socket's default, whose rule is the client's. A file of logins that is not there is
+// a warning: it may come later, when a secret is mounted or rotated.
 func loadConfig(sources config.Sources) (config.Config, []string, error) {
 	c, warnings, err := config.Load(sources)
 	if err == nil && c.Socket == "" {
 		if c.Socket = client.DefaultSocket(); c.Socket == "" {
 			err = (&fault.Error{Reason: fault.InvalidArgument, What: "this user has no place for a socket"}).
 				Try("name one with --socket, or set $XDG_RUNTIME_DIR")
+		}
+	}
+	if file := c.Credentials.File; file != "" {
+		if _, statErr := os.Stat(file); errors.Is(statErr, fs.ErrNotExist) {
+			warnings = append(warnings, fmt.Sprintf("credentials.file %s is not there yet; logins named in it can't be used", file))
 		}
 	}
 	return c, warnings, err

@@ -7,6 +7,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/exp/zapslog"
 	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zapgrpc"
+	"google.golang.org/grpc/grpclog"
 
 	"github.com/blobd/blobd/config"
 )
@@ -38,6 +40,14 @@ func zapLevel(name string) zapcore.Level {
 // slogOf is log for libraries that speak slog. No line of theirs is worth a stack.
 func slogOf(log *zap.Logger, name string) *slog.Logger {
 	return slog.New(zapslog.NewHandler(log.Core(), zapslog.WithName(name), zapslog.AddStacktraceAt(slog.LevelError+1)))
+}
+
+// redirectLogs has what libraries write to stderr by themselves go to log, as lines like all others: what gRPC takes for
+// an error, and Go's standard logger. It changes the process, so it is called where there is only one daemon, before it
+// serves. What it returns gives the standard logger back.
+func redirectLogs(log *zap.Logger) (undo func()) {
+	grpclog.SetLoggerV2(zapgrpc.NewLogger(log.Named("grpc").WithOptions(zap.IncreaseLevel(zap.ErrorLevel))))
+	return zap.RedirectStdLog(log.Named("go"))
 }
 
 // diskObserver hears of the store what an operator should read in the log; the metrics hear everything.

@@ -11,6 +11,7 @@ import (
 	"github.com/blobd/blobd/config"
 	"github.com/blobd/blobd/credentials"
 	"github.com/blobd/blobd/fetcher"
+	"github.com/blobd/blobd/internal/fault"
 	"github.com/blobd/blobd/internal/oci"
 	"github.com/blobd/blobd/internal/vfs"
 	"github.com/blobd/blobd/pullthrough"
@@ -64,7 +65,8 @@ func fetcherOptions(c config.Config) (fetcher.Options, error) {
 	}
 	logins, err := credentials.New(from)
 	if err != nil {
-		return fetcher.Options{}, err
+		return fetcher.Options{}, fault.Wrap(fault.InvalidArgument, err, "config: credentials.file").
+			Try("mend that file, or leave the key out")
 	}
 	o := fetcher.Options{Registries: make(map[string]fetcher.Registry, len(c.Registries)), Credentials: logins, Now: time.Now}
 	for host, r := range c.Registries {

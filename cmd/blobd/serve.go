@@ -27,6 +27,7 @@ second one ends the daemon at once. SIGHUP reads the configuration again.`,
 		if err != nil {
 			return err
 		}
+		defer redirectLogs(d.log)()
 		reload := make(chan os.Signal, 1)
 		if signals := reloadSignals(); len(signals) > 0 {
 			signal.Notify(reload, signals...)

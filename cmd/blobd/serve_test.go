@@ -189,7 +189,7 @@ func TestServeLifecycle(t *testing.T) {
 			t.Errorf("status: %v", status)
 		}
 		for _, series := range []string{
-			`blobd_cache_limit_bytes{cache="content"} 6.7108864e+07`, `grpc_server_started_total{`, "go_goroutines ", "blobd_build_info{",
+			`blobd_cache_limit_bytes{cache="memory"} 6.7108864e+07`, `grpc_server_started_total{`, "go_goroutines ", "blobd_build_info{",
 		} {
 			if _, body := td.get(t, "/metrics"); !strings.Contains(body, series) {
 				t.Errorf("/metrics has no %s", series)
@@ -223,8 +223,12 @@ func TestServeRefuses(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	broken := filepath.Join(dir, "broken")
+	if err := os.WriteFile(broken, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	pid := strconv.Itoa(os.Getpid())
-	startTest(t, dir, "")
+	td := startTest(t, dir, "")
 	tests := []struct {
 		name  string
 		flags map[string]string
@@ -244,6 +248,7 @@ func TestServeRefuses(t *testing.T) {
 		}, exitOther, []string{busy.Addr().String(), "--http-addr"}},
 		{"bad value", map[string]string{"max_size": "lots"}, exitUsage, []string{"--max-size", `"lots"`, "10GiB"}},
 		{"unknown user", map[string]string{"admin_users": "[no-such-user-here]"}, exitUsage, []string{"no-such-user-here", "uid"}},
+		{"no logins", map[string]string{"credentials.file": broken}, exitUsage, []string{broken, "credentials.file"}},
 		{"no certificates", map[string]string{"registries": fmt.Sprintf("{r.example: {ca_file: %q}}", file)}, exitUsage,
 			[]string{"r.example", file, "PEM"}},
 	}
@@ -280,24 +285,27 @@ func TestServeRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
 	if _, err := c.Admin().Status(t.Context(), &blobdv1.StatusRequest{}); err != nil {
 		t.Error(err)
 	}
+	_ = c.Close()
+	td.end(t)
 }
 
 func TestServeReload(t *testing.T) {
 	dir := shortDir(t)
 	td := startTest(t, dir, "max_size: 64MiB\n")
-	limit := func() string {
+	// The store keeps a little of max_size for itself.
+	checkLimit := func(when string, maxSize float64) {
+		t.Helper()
 		_, body := td.get(t, "/metrics")
 		_, after, _ := strings.Cut(body, `blobd_cache_limit_bytes{cache="content"} `)
 		line, _, _ := strings.Cut(after, "\n")
-		return line
+		if limit, err := strconv.ParseFloat(line, 64); err != nil || limit > maxSize || limit < .9*maxSize {
+			t.Errorf("the limit is %s %s, want about %v", line, when, maxSize)
+		}
 	}
-	if got := limit(); got != "6.7108864e+07" {
-		t.Fatalf("the limit is %s at the start", got)
-	}
+	checkLimit("at the start", 64<<20)
 
 	writeConfig(t, dir, "max_size: 128MiB\nlog: {level: debug, format: text}\nregistries: {r.example: {mirrors: [m.example]}}\n")
 	td.reload <- os.Interrupt
@@ -305,9 +313,7 @@ func TestServeReload(t *testing.T) {
 	if !strings.Contains(log, `"applied":["max_size","log.level","registries"]`) || !strings.Contains(log, `"keys":["log.format"]`) {
 		t.Errorf("the log does not tell what was taken over and what not:\n%s", log)
 	}
-	if got := limit(); got != "1.34217728e+08" {
-		t.Errorf("the limit is %s after the reload", got)
-	}
+	checkLimit("after the reload", 128<<20)
 	if _, body := td.get(t, "/metrics"); !strings.Contains(body, `blobd_upstream_bytes_total{registry="m.example"} 0`) {
 		t.Error("the new mirror is not counted")
 	}
@@ -326,9 +332,7 @@ func TestServeReload(t *testing.T) {
 	if log := td.log.wait(t, "the old one stays in force", 2); !strings.Contains(log, "max_sise") {
 		t.Errorf("the log does not tell the mistake:\n%s", log)
 	}
-	if got := limit(); got != "1.34217728e+08" {
-		t.Errorf("the limit is %s after reloads that failed", got)
-	}
+	checkLimit("after reloads that failed", 128<<20)
 }
 
 // heldRegistry is a registry with one archive, whose answers to GETs of manifests wait for release.
@@ -353,6 +357,54 @@ func heldRegistry(t *testing.T) (ref string, asked <-chan struct{}, release func
 	release = sync.OnceFunc(func() { close(released) })
 	t.Cleanup(release)
 	return r.Host() + "/team/app:v1", arrived, release
+}
+
+// TestServeReads goes the whole way once, and reads in the metrics what it cost.
+func TestServeReads(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{})
+	if _, err := archivetest.PushFiles(t.Context(), r.PushHost(), "team/app:v1",
+		[]archivetest.File{{Path: "a/b", Data: []byte("hello")}}, archivetest.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	ref, dir := r.Host()+"/team/app:v1", shortDir(t)
+	configured := fmt.Sprintf("registries: {%q: {}}\n", r.Host())
+	upstream := func(kind string, n int) string {
+		return fmt.Sprintf(`blobd_upstream_requests_total{code="2xx",kind=%q,registry=%q} %d`+"\n", kind, r.Host(), n)
+	}
+	for _, step := range []struct {
+		name   string
+		series []string
+	}{
+		{"cold", []string{
+			upstream("tag", 1), upstream("manifest", 1), upstream("blob", 1), upstream("range", 1), upstream("token", 0),
+			`blobd_cache_requests_total{cache="ref",result="miss"} 1`, "blobd_flights 0\n",
+			`blobd_cache_entries{cache="manifest"} 1`, `blobd_cache_entries{cache="index"} 1`,
+		}},
+		{"after a restart", []string{
+			upstream("tag", 0), upstream("manifest", 0), upstream("blob", 0), upstream("range", 0),
+			`blobd_cache_requests_total{cache="ref",result="hit"} 1`, `blobd_upstream_bytes_total{registry="` + r.Host() + `"} 0`,
+		}},
+	} {
+		td := startTest(t, dir, configured)
+		var stdout, stderr strings.Builder
+		if exit := run(t.Context(), []string{"cat", ref, "a/b", "--socket", td.socket}, &stdout, &stderr); exit != 0 || stdout.String() != "hello" {
+			t.Fatalf("%s: cat: exit %d, %q, %s", step.name, exit, stdout.String(), stderr.String())
+		}
+		_, body := td.get(t, "/metrics")
+		for _, series := range step.series {
+			if !strings.Contains(body, series) {
+				t.Errorf("%s: no %s", step.name, series)
+			}
+		}
+		if t.Failed() {
+			for line := range strings.Lines(body) {
+				if strings.HasPrefix(line, "blobd_") && !strings.HasSuffix(line, " 0\n") {
+					t.Log(strings.TrimSpace(line))
+				}
+			}
+		}
+		td.end(t)
+	}
 }
 
 func TestServeDrains(t *testing.T) {
@@ -401,12 +453,13 @@ func TestServeWarns(t *testing.T) {
 	dir := shortDir(t)
 	log := new(logBuffer)
 	d, err := startDaemon(t.Context(), config.Sources{
-		File: writeConfig(t, dir, ""), Environ: []string{"BLOBD_MAX_SISE=1GiB"}, Flags: map[string]string{"http_addr": "off"},
+		File: writeConfig(t, dir, ""), Environ: []string{"BLOBD_MAX_SISE=1GiB"}, Flags: map[string]string{"http_addr": "off", "credentials.file": filepath.Join(dir, "later")},
 	}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	log.wait(t, `did you mean \"BLOBD_MAX_SIZE\"?`, 1)
+	log.wait(t, "later is not there yet", 1)
 	if got := d.http.addr(); got != "off" {
 		t.Errorf("HTTP is at %s", got)
 	}
