@@ -12,7 +12,8 @@ import (
 	"strings"
 )
 
-// Build compiles blobd into the folder dir and returns the binary's path, with the race detector when race says so.
+// Build compiles blobd into the folder dir, which it makes, and returns the binary's path; with the race detector when
+// race says so.
 func Build(ctx context.Context, dir string, race bool) (string, error) {
 	root, err := output(exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/blobd/blobd"))
 	if err != nil {
@@ -22,7 +23,7 @@ func Build(ctx context.Context, dir string, race bool) (string, error) {
 	if runtime.GOOS == "windows" {
 		binary += ".exe"
 	}
-	args := []string{"build", "-trimpath", "-o", binary}
+	args := []string{"build", "-o", binary}
 	if race {
 		args = append(args, "-race")
 	}

@@ -26,7 +26,8 @@ const (
 // Host is a folder that stands for a host: the socket, the cache and the configuration of its daemon are there. Its
 // methods are for one goroutine, but for Command and Run.
 type Host struct {
-	Binary string
+	Binary string // of commands
+	Daemon string // the binary of daemons
 	Dir    string
 	// Config is the text of the configuration file of daemons that start from now on, beside what the rig sets itself:
 	// the socket, the cache folder, the address for HTTP.
@@ -52,7 +53,7 @@ func NewHost(binary string) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Host{Binary: binary, Dir: dir}, nil
+	return &Host{Binary: binary, Daemon: binary, Dir: dir}, nil
 }
 
 // Close kills the daemon, if one is running, and removes the folder.
@@ -108,7 +109,7 @@ func (h *Host) Launch() error {
 	args := append([]string{
 		"serve", "--config", h.ConfigFile(), "--socket", h.Socket(), "--cache-dir", h.Cache(), "--http-addr", h.http,
 	}, h.Flags...)
-	p := &process{cmd: exec.Command(h.Binary, args...), exited: make(chan struct{})}
+	p := &process{cmd: exec.Command(h.Daemon, args...), exited: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.Env = h.environ()
 	if err := p.cmd.Start(); err != nil {
