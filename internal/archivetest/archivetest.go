@@ -32,7 +32,7 @@ func (f File) open() io.Reader {
 	if f.Content != nil {
 		return io.NewSectionReader(f.Content, 0, f.Content.Size())
 	}
-	return bytes.NewReader(f.Data)
+	return struct{ io.Reader }{bytes.NewReader(f.Data)} // without WriteTo, which would write all of it at once
 }
 
 // Options say how an archive is written. The zero value writes stored files in the published writer's order, that of
@@ -47,14 +47,8 @@ type Options struct {
 
 // Write writes the data blob to w and returns the index and the data's descriptor. The same arguments give the same bytes.
 func Write(w io.Writer, files []File, o Options) (index []byte, data oci.Descriptor, err error) {
-	// The published writer's settings, and no frame for nothing, which was the default of the zstd library it was built with.
-	enc, err := zstd.NewWriter(nil,
-		zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithZeroFrames(o.EmptyFrames))
-	if err != nil {
-		return nil, oci.Descriptor{}, err
-	}
+	c := newCopier(o)
 	hash := sha256.New()
-	buf := make([]byte, 32<<10) // the published writer's too
 	out := &counter{w: io.MultiWriter(w, hash)}
 	idx := Index{Version: 1}
 	for _, f := range ordered(files, o.Sorted) {
@@ -64,17 +58,11 @@ func Write(w io.Writer, files []File, o Options) (index []byte, data oci.Descrip
 		if f.Mode == 0 {
 			e.Mode = 0o644
 		}
-		sum := sha256.New()
-		in := io.TeeReader(f.open(), sum)
-		var n int64
-		if o.Zstd && (o.Stored == nil || !o.Stored(f)) {
+		if c.zstd(f) {
 			e.Compression = 1
-			enc.Reset(out)
-			n, err = io.CopyBuffer(struct{ io.Writer }{enc}, in, buf) // hides Encoder.ReadFrom, which the writer does not use
-			err = errors.Join(err, enc.Close())
-		} else {
-			n, err = io.CopyBuffer(out, in, buf)
 		}
+		sum := sha256.New()
+		n, err := c.copy(out, io.TeeReader(f.open(), sum), c.zstd(f))
 		if err != nil {
 			return nil, oci.Descriptor{}, err
 		}
@@ -92,6 +80,49 @@ func Write(w io.Writer, files []File, o Options) (index []byte, data oci.Descrip
 		o.Alter(&idx)
 	}
 	return idx.Encode(), data, nil
+}
+
+// writeData writes what Write writes to w, without the index, which saves all the hashing.
+func writeData(w io.Writer, files []File, o Options) error {
+	c := newCopier(o)
+	for _, f := range ordered(files, o.Sorted) {
+		if _, err := c.copy(w, f.open(), c.zstd(f)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copier encodes files with the published writer's settings.
+type copier struct {
+	options Options
+	enc     *zstd.Encoder
+	buf     []byte
+}
+
+func newCopier(o Options) *copier {
+	// No frame for nothing was the default of the zstd library that the published writer was built with.
+	enc, err := zstd.NewWriter(nil,
+		zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithZeroFrames(o.EmptyFrames))
+	if err != nil {
+		panic(err) // the options are good
+	}
+	return &copier{options: o, enc: enc, buf: make([]byte, 32<<10)}
+}
+
+// zstd reports whether f is compressed.
+func (c *copier) zstd(f File) bool {
+	return c.options.Zstd && (c.options.Stored == nil || !c.options.Stored(f))
+}
+
+// copy writes a file's content to w and returns its size.
+func (c *copier) copy(w io.Writer, content io.Reader, compress bool) (int64, error) {
+	if !compress {
+		return io.CopyBuffer(struct{ io.Writer }{w}, content, c.buf)
+	}
+	c.enc.Reset(w)
+	n, err := io.CopyBuffer(struct{ io.Writer }{c.enc}, content, c.buf) // hides Encoder.ReadFrom, which cuts blocks elsewhere
+	return n, errors.Join(err, c.enc.Close())
 }
 
 // Build is Write into memory.

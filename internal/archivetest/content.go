@@ -58,8 +58,11 @@ type repetitive uint64
 func (r repetitive) ReadAt(p []byte, off int64) (int, error) {
 	return readPages(p, off, func(page *[pageSize]byte, i int64) {
 		g := rand.NewPCG(uint64(r), uint64(i))
-		for w := 0; w < pageSize; w += 8 {
-			binary.LittleEndian.PutUint64(page[w:], g.Uint64()%pageSize) // some 12 random bits in each 64
+		for w := 0; w < pageSize/8; w += 8 {
+			binary.LittleEndian.PutUint64(page[w:], g.Uint64())
+		}
+		for w := pageSize / 8; w < pageSize; w *= 2 {
+			copy(page[w:], page[:w]) // the same eighth over and over
 		}
 	})
 }

@@ -60,7 +60,7 @@ func Push(ctx context.Context, address, name string, index, data []byte) (digest
 }
 
 // PushFiles writes an archive of files and puts it into a registry as Push does, in memory that does not grow with the
-// files' Content: the archive is written twice, once to know its digest and once to send it.
+// files' Content: the data is made twice, once to know its digest and once to send it.
 func PushFiles(ctx context.Context, address, name string, files []File, o Options) (digest.Digest, error) {
 	index, data, err := Write(io.Discard, files, o)
 	if err != nil {
@@ -68,8 +68,7 @@ func PushFiles(ctx context.Context, address, name string, files []File, o Option
 	}
 	r := registry{address: address}
 	return r.push(ctx, name, describe(mediaTypeIndex, index), index, data, func(w io.Writer) error {
-		_, _, err := Write(w, files, o)
-		return err
+		return writeData(w, files, o)
 	})
 }
 
