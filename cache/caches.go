@@ -120,7 +120,8 @@ type Caches struct {
 	Memory    *Memory
 	Store     *store.Store
 
-	pins pins
+	pins    pins
+	reports *reports
 }
 
 // Open opens the caches in opts.Dir, and makes the folder where there is none. It serves at once: what is on disk is
@@ -146,7 +147,7 @@ func Open(opts Options) (*Caches, error) {
 	}
 	reports := &reports{to: opts.Observer}
 	catalogue := readCatalogue(opts.FS, opts.Dir, opts.Now, reports.catalogue, defaultBounds())
-	c := &Caches{Catalogue: catalogue, Memory: memory, pins: newPins()}
+	c := &Caches{Catalogue: catalogue, Memory: memory, pins: newPins(), reports: reports}
 	s, err := store.Open(opts.store(reports))
 	if err != nil {
 		memory.Close()
@@ -203,6 +204,10 @@ func (c *Caches) SetLimits(opts Options) {
 	c.Store.SetLimits(opts.maxSize(), opts.MinFree, caps)
 	c.Memory.SetLimit(opts.MemorySize)
 }
+
+// Problem returns what the disk refuses now, to the store or to the catalogue; nil while it refuses nothing. It is what
+// the observer heard last.
+func (c *Caches) Problem() error { return c.reports.current() }
 
 // Clear empties the named caches ("memory" is one too), or all of them when none is named, but for what is pinned or in
 // use, and says how much that is. With the manifests, the artifacts that have none now leave the catalogue. The memory tier stands for the

@@ -32,11 +32,15 @@ func (c *Catalogue) read(line []byte) bool {
 	return true
 }
 
-// start makes the catalogue durable from now on. A journal that was damaged, or has grown long, is written anew.
+// start makes the catalogue durable from now on. A journal that was damaged, or most of which is outdated, is written
+// anew.
 func (c *Catalogue) start() {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	if c.journal.open() != nil || c.journal.damaged > 0 || c.journal.size > minCompact {
+	j := &c.journal
+	j.compactAt = max(minCompact, 2*j.size)
+	outdated := j.size > minCompact && j.lines > 2*c.state.size()
+	if j.open() != nil || j.damaged > 0 || outdated {
 		_ = c.rewrite() // the observer hears of it
 	}
 }

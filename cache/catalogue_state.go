@@ -190,10 +190,15 @@ func (s *state) boundTags() {
 	}
 }
 
+// size is how many records the state takes.
+func (s *state) size() int {
+	return len(s.artifacts) + len(s.grants) + len(s.tags) + len(s.proofs.order)
+}
+
 // records returns what a new journal must say, but for what has ended at now. What is read in this order gives the same
 // state.
 func (s *state) records(now time.Time) []record {
-	all := make([]record, 0, len(s.artifacts)+len(s.grants)+len(s.tags)+len(s.proofs.order))
+	all := make([]record, 0, s.size())
 	for scope, g := range s.grants {
 		if now.Before(g.until) {
 			all = append(all, record{Op: opGrant, Scope: &scope, Until: g.until})

@@ -347,7 +347,8 @@ func TestCatalogueCompacts(t *testing.T) {
 		}
 		largest = max(largest, c.journal.size)
 	}
-	fi, err := os.Stat(filepath.Join(dir, "catalogue"))
+	path := filepath.Join(dir, "catalogue")
+	fi, err := os.Stat(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -359,6 +360,17 @@ func TestCatalogueCompacts(t *testing.T) {
 	}
 	if names, err := os.ReadDir(dir); err != nil || len(names) != 1 {
 		t.Errorf("left in the folder: %v, %v", names, err)
+	}
+	// A start does so too, where most is outdated.
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, bytes.Repeat(raw, minCompact/len(raw)+2), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if again := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds()); again.journal.size > 4096 || len(again.All()) != 1 {
+		t.Errorf("after a start one artifact takes %d bytes", again.journal.size)
 	}
 }
 

@@ -24,6 +24,7 @@ type journal struct {
 	path      string
 	file      vfs.File // nil unless open
 	size      int64    // what is in it, damage too
+	lines     int      // lines that were read, damaged ones too
 	damaged   int      // lines that were lost when it was read
 	compactAt int64    // the size from which it should be rewritten
 	err       error    // why it takes no more lines; nil while it does
@@ -56,8 +57,11 @@ func (j *journal) scan(r io.Reader, visit func(line []byte) bool) error {
 	for {
 		line, n, err := readLine(lines)
 		j.size += n
-		if line = bytes.TrimSuffix(line, []byte("\n")); len(line) > 0 && !visit(line) || n > maxLine {
-			j.damaged++
+		if line = bytes.TrimSuffix(line, []byte("\n")); len(line) > 0 || n > maxLine {
+			j.lines++
+			if n > maxLine || !visit(line) {
+				j.damaged++
+			}
 		}
 		if err == io.EOF {
 			return nil

@@ -63,7 +63,11 @@ func (r *Refs) Put(ctx context.Context, scope oci.Scope, tag string, ref Ref) er
 
 // Delete forgets what tag was for scope.
 func (r *Refs) Delete(scope oci.Scope, tag string) {
-	_, _ = r.class.Remove(store.DerivedKey(refParts(scope, tag)...), store.ReasonRemoved) // one that is in use is not worth waiting for
+	parts := refParts(scope, tag)
+	if _, err := r.class.Remove(store.DerivedKey(parts...), store.ReasonRemoved); err != nil {
+		// Somebody is reading it: a record that says nothing takes its place. A disk that refuses is told by the store.
+		_ = putRecord(context.Background(), r.class, parts, nil)
+	}
 }
 
 func decodeRef(payload []byte) (Ref, bool) {

@@ -45,3 +45,10 @@ func (r *reports) problem(who int, err error) {
 		r.to.Problem(errors.Join(r.problems[:]...))
 	}
 }
+
+// current returns what the disk refuses now.
+func (r *reports) current() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return errors.Join(r.problems[:]...)
+}

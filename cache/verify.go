@@ -74,8 +74,14 @@ func (c *Caches) entries(folder string) int64 {
 	return 0
 }
 
+// errGone is why an entry that was there a moment ago, and that nobody evicted, can't be opened.
+var errGone = errors.New("its file is missing, empty or not readable as what it should be")
+
 // object checks an entry of any cache but blocks, and returns why it was bad.
 func (v *verification) object(class *store.Class, folder string, key store.Key) (why error) {
+	if !class.Contains(key) {
+		return nil // evicted
+	}
 	check := checkOf(folder, key)
 	ran := false
 	o, err := class.Open(key, func(r io.Reader) error {
@@ -83,8 +89,8 @@ func (v *verification) object(class *store.Class, folder string, key store.Key) 
 		why = check(io.TeeReader(r, &count{&v.bytes}))
 		return why
 	})
-	if why != nil || err != nil {
-		return v.gone(why, err)
+	if err != nil {
+		return v.unopened(why, err)
 	}
 	if !ran { // it was checked before, and its file has not changed since: but the disk may have
 		why = check(io.TeeReader(&within{v.ctx, io.NewSectionReader(o, 0, o.Size())}, &count{&v.bytes}))
@@ -93,23 +99,34 @@ func (v *verification) object(class *store.Class, folder string, key store.Key) 
 	if why == nil || v.ctx.Err() != nil {
 		return nil
 	}
-	_, err = class.Remove(key, store.ReasonCorrupt)
-	return v.gone(why, err)
+	return v.remove(class, key, why)
 }
 
-// gone returns why an entry is bad: why it is, or that it can't be read or removed. One that is not there is not bad.
-func (v *verification) gone(why, err error) error {
-	if errors.Is(err, store.ErrNotFound) {
-		err = nil
+// unopened returns why an entry could not be opened: what its check found, or what can be said without.
+func (v *verification) unopened(why, err error) error {
+	switch {
+	case why != nil:
+		return why
+	case errors.Is(err, store.ErrNotFound):
+		return errGone
 	}
+	return err
+}
+
+// remove drops an entry that is bad for this reason.
+func (v *verification) remove(class *store.Class, key store.Key, why error) error {
+	_, err := class.Remove(key, store.ReasonCorrupt)
 	return errors.Join(why, err)
 }
 
 // partial checks a blob as far as it is here: each block, and the whole when all are.
 func (v *verification) partial(class *store.Class, _ string, key store.Key) error {
+	if !class.Contains(key) {
+		return nil // evicted
+	}
 	p, err := class.OpenPartial(key, -1, false)
 	if err != nil {
-		return v.gone(nil, err)
+		return v.unopened(nil, err)
 	}
 	bad, why := v.blocks(p, key)
 	_ = p.Close() // it was only read
@@ -119,8 +136,7 @@ func (v *verification) partial(class *store.Class, _ string, key store.Key) erro
 	case bad > 0:
 		return fmt.Errorf("%d of %d blocks are bad", bad, p.Blocks())
 	case why != nil:
-		_, err := class.Remove(key, store.ReasonCorrupt)
-		return v.gone(why, err)
+		return v.remove(class, key, why)
 	}
 	return nil
 }

@@ -52,6 +52,16 @@ func TestRefs(t *testing.T) {
 	if got, ok := c.Refs.Get(testScope, "v1"); ok {
 		t.Errorf("deleted: %+v", got)
 	}
+	// While somebody reads it too.
+	o, err := c.Store.Class(FolderRefs).Open(store.DerivedKey(refParts(testScope, "gone")...), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	c.Refs.Delete(testScope, "gone")
+	if got, ok := c.Refs.Get(testScope, "gone"); ok {
+		t.Errorf("deleted while it is read: %+v", got)
+	}
 	for _, ref := range []Ref{{}, {Digest: "sha256:00"}, {Digest: known.Digest, Missing: true}} {
 		if err := c.Refs.Put(t.Context(), testScope, "v1", ref); !errors.Is(err, fault.InvalidDigest) {
 			t.Errorf("%+v: %v", ref, err)
