@@ -13,6 +13,8 @@ package pullthrough
 import (
 	"context"
 	"io"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -58,18 +60,16 @@ type TTL struct {
 	Asks  bool          // every pull asks the registry
 }
 
-// Policy is what the operator decided; it may change while the service runs.
+// Policy is what the operator decided; it may change while the service runs. Every field must be set.
 type Policy struct {
-	TTL              func(oci.Reference) TTL
-	RequireVerified  func(oci.Reference) bool
-	MaxStale         time.Duration // how old a stale tag may be; 0 serves none
-	Grant            time.Duration // how long one successful answer lets a scope read by digest without asking
-	NegativeTTL      time.Duration // how long a 404 is remembered
-	MaxIndex         int64         // bytes
-	MaxPinned        int64         // bytes that pins may take together
-	DecodersAtOnce   int           // decoders that may run at once, each up to ~16 MiB of memory
-	TrustPerScope    bool          // a cached file counts only for scopes that fetched or proved it
-	IndexEntriesMost int
+	TTL             func(oci.Reference) TTL
+	RequireVerified func(oci.Reference) bool
+	MaxStale        time.Duration // how old a stale tag may be; 0 serves none
+	Grant           time.Duration // how long one good answer lets a scope read by digest without asking; 0 is for ever
+	NegativeTTL     time.Duration // how long a 404 is remembered
+	MaxIndex        int64         // bytes
+	MaxPinned       int64         // bytes that pins may take together
+	TrustPerScope   bool          // a cached file counts only for scopes that fetched or proved it
 }
 
 // Options say how fresh and how sure one answer must be.
@@ -78,6 +78,8 @@ type Options struct {
 	MaxAge          *time.Duration // the oldest a tag's check may be; nil: the policy's TTL
 	RequireFresh    bool           // no stale tag
 	RequireVerified bool           // a file's digest is checked before its first byte is handed out
+
+	renewed bool // with NoCache: the blocks were fetched anew already
 }
 
 // Step is one step on the way to an answer and where it was answered from.
@@ -112,5 +114,112 @@ type Progress struct {
 // ArtifactInfo is one artifact of the catalogue and what of it is on disk.
 type ArtifactInfo struct {
 	cache.Artifact
-	Cached int64
+	Cached int64 // bytes, those that other artifacts name too
+}
+
+// decodersAtOnce is how many zstd decoders run at once. Each takes up to two windows of memory, which makes 128 MiB with
+// the archive writer's 8 MiB; more would not be faster, since decoding is bound by the processor.
+const decodersAtOnce = 8
+
+// Service answers for all callers of one daemon. It is safe for concurrent use.
+type Service struct {
+	caches *cache.Caches
+	up     Upstream
+	obs    Observer
+	now    func() time.Time
+	policy atomic.Pointer[Policy]
+
+	flights atomic.Int64
+
+	base context.Context // ends when the service closes; every flight's context comes from it
+	stop context.CancelFunc
+
+	workMu  sync.Mutex // guards working and rested
+	working int        // goroutines under way
+	rested  *sync.Cond // working has become 0
+
+	tags      *group[tagKey, cache.Ref]
+	manifests *group[objectKey, *manifest]
+	trees     *group[objectKey, sourced]
+	smalls    *group[contentKey, smallContent]
+	live      liveTrees
+	blobs     *blobs
+	decoders  decoders
+	blockBufs sync.Pool // of *[]byte of blockSize
+
+	pinning sync.Mutex // makes weighing a pin and making it one step
+
+	contentMu sync.Mutex // guards contents and the flights' users
+	contents  map[contentKey]*contentFlight
+}
+
+// New returns a service over caches, which stay the caller's to close, after the service.
+func New(caches *cache.Caches, up Upstream, policy Policy, obs Observer, now func() time.Time) *Service {
+	s := &Service{caches: caches, up: up, obs: obs, now: now, contents: make(map[contentKey]*contentFlight)}
+	s.base, s.stop = context.WithCancel(context.Background())
+	s.rested = sync.NewCond(&s.workMu)
+	s.policy.Store(&policy)
+	s.tags = newGroup[tagKey, cache.Ref](s)
+	s.manifests = newGroup[objectKey, *manifest](s)
+	s.trees = newGroup[objectKey, sourced](s)
+	s.smalls = newGroup[contentKey, smallContent](s)
+	s.blobs = &blobs{svc: s, open: make(map[blobKey]*blob)}
+	s.decoders = newDecoders(decodersAtOnce)
+	s.blockBufs.New = func() any { b := make([]byte, blockSize); return &b }
+	return s
+}
+
+// SetPolicy changes what the operator decided; reads under way keep what they began with.
+func (s *Service) SetPolicy(p Policy) { s.policy.Store(&p) }
+
+// Close ends every flight and waits until none is left, or until ctx ends. Streams still open fail.
+func (s *Service) Close(ctx context.Context) error {
+	s.stop()
+	defer context.AfterFunc(ctx, s.rested.Broadcast)()
+	s.workMu.Lock()
+	defer s.workMu.Unlock()
+	for s.working > 0 {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		s.rested.Wait()
+	}
+	return nil
+}
+
+// goes runs f in a goroutine that Close waits for.
+func (s *Service) goes(f func()) {
+	s.workMu.Lock()
+	s.working++
+	s.workMu.Unlock()
+	go func() {
+		defer func() {
+			s.workMu.Lock()
+			s.working--
+			s.rested.Broadcast()
+			s.workMu.Unlock()
+		}()
+		f()
+	}()
+}
+
+// flies counts a flight; the returned func counts its end.
+func (s *Service) flies() (lands func()) {
+	s.obs.FlightStarted()
+	s.flights.Add(1)
+	return func() {
+		s.flights.Add(-1)
+		s.obs.FlightEnded()
+	}
+}
+
+// scope says on whose behalf ref is read.
+func (s *Service) scope(principal string, ref oci.Reference) oci.Scope {
+	if !s.policy.Load().TrustPerScope {
+		principal = ""
+	}
+	return oci.Scope{
+		Principal: principal, Registry: ref.Registry, Repository: ref.Repository,
+		Credential: s.up.Credential(ref.Registry, ref.Repository),
+	}
 }

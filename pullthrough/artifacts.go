@@ -1,0 +1,169 @@
+package pullthrough
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/blobd/blobd/archive"
+	"github.com/blobd/blobd/archive/blobfmt"
+	"github.com/blobd/blobd/cache"
+	"github.com/blobd/blobd/cache/store"
+	"github.com/blobd/blobd/internal/fault"
+	"github.com/blobd/blobd/internal/oci"
+)
+
+// What the store reports, for those who may not know the store.
+type (
+	PruneOptions = store.PruneOptions
+	Report       = store.Report
+	Kept         = store.Kept
+)
+
+// Artifacts lists the catalogue and what of each artifact is on disk. When ctx ends it lists no further.
+func (s *Service) Artifacts(ctx context.Context) []ArtifactInfo {
+	var infos []ArtifactInfo
+	for _, a := range s.caches.Catalogue.All() {
+		if ctx.Err() != nil {
+			break
+		}
+		contents, _ := s.contentsOf(a)
+		infos = append(infos, ArtifactInfo{Artifact: a, Cached: s.caches.Cached(a, contents)})
+	}
+	return infos
+}
+
+// Prune frees space by recency.
+func (s *Service) Prune(ctx context.Context, o PruneOptions) (Report, error) {
+	return s.caches.Store.Prune(ctx, o)
+}
+
+// Clear empties the caches named, or all, but for what is pinned or in use.
+func (s *Service) Clear(ctx context.Context, names []string) (Report, error) {
+	defer s.live.clear()
+	return s.caches.Clear(ctx, names)
+}
+
+// Verify reads everything that is cached and drops what is bad. See cache.Caches.Verify.
+func (s *Service) Verify(ctx context.Context, progress func(done, total, bytes int64), found func(cache, key, why string)) error {
+	return s.caches.Verify(ctx, progress, found)
+}
+
+// Remove forgets an artifact and frees what no other artifact names; a pinned one stays, and the report says so.
+func (s *Service) Remove(ctx context.Context, ref string) (digest.Digest, Report, error) {
+	a, err := s.known(ref)
+	if err != nil {
+		return "", Report{}, err
+	}
+	report, err := s.caches.Remove(ctx, a, s.contentsOf)
+	s.live.clear()
+	return a.Digest, report, err
+}
+
+// Pin makes an artifact ready and keeps it, and whatever of its files is cached now or later, from eviction. It returns
+// what the artifact takes when all of it is cached, and what of it is now. It fails with fault.PinBudget when that, with
+// what is pinned already, passes the policy's MaxPinned.
+func (s *Service) Pin(ctx context.Context, principal, ref string, o Options) (res Resolution, size, cached int64, err error) {
+	a, err := s.Pull(ctx, principal, ref, o)
+	if err != nil {
+		return Resolution{}, 0, 0, err
+	}
+	art, ok := s.caches.Catalogue.Get(a.Reference.Registry, a.Reference.Repository, a.Digest)
+	if !ok {
+		return Resolution{}, 0, 0, fault.New(fault.Internal, "%s is not in the catalogue", a.Reference)
+	}
+	s.pinning.Lock()
+	defer s.pinning.Unlock()
+	total, most := weight(art), s.policy.Load().MaxPinned
+	for _, other := range s.caches.Catalogue.All() {
+		if other.Pinned && !(other.Registry == art.Registry && other.Repository == art.Repository && other.Digest == art.Digest) {
+			total += weight(other)
+		}
+	}
+	if total > most {
+		return Resolution{}, 0, 0, fault.New(fault.PinBudget, "pinning %s would pin %d bytes of the %d that pins may take", a.Reference, total, most).
+			Try("unpin something, or raise max_size")
+	}
+	if err := s.caches.PinArtifact(art, digests(a.Tree), true); err != nil {
+		return Resolution{}, 0, 0, fmt.Errorf("pin %s: %w", a.Reference, err)
+	}
+	return a.Resolution, weight(art), s.caches.Cached(art, digests(a.Tree)), nil
+}
+
+// weight is what an artifact takes at most: its files as content, and the blobs that they were cut from.
+func weight(a cache.Artifact) int64 { return a.Size + a.StoredSize }
+
+// Unpin ends a pin.
+func (s *Service) Unpin(_ context.Context, ref string) (digest.Digest, error) {
+	a, err := s.known(ref)
+	if err != nil {
+		return "", err
+	}
+	s.pinning.Lock()
+	defer s.pinning.Unlock()
+	return a.Digest, s.caches.PinArtifact(a, nil, false)
+}
+
+// known finds the artifact that ref names without going upstream: by its digest, or by what its tag was last seen to be.
+func (s *Service) known(text string) (cache.Artifact, error) {
+	ref, err := oci.ParseReference(text)
+	if err != nil {
+		return cache.Artifact{}, err
+	}
+	if ref.Digest != "" {
+		if a, ok := s.caches.Catalogue.Get(ref.Registry, ref.Repository, ref.Digest); ok {
+			return a, nil
+		}
+	} else {
+		for _, a := range s.caches.Catalogue.All() {
+			if a.Registry == ref.Registry && a.Repository == ref.Repository && slices.Contains(a.Tags, ref.Tag) {
+				return a, nil
+			}
+		}
+	}
+	return cache.Artifact{}, fault.New(fault.ArtifactUnknown, "%s is not in the cache", ref).Try("blobd cache ls lists what is")
+}
+
+// contentsOf names the files of an artifact as its cached index has them; false where that can't be read.
+func (s *Service) contentsOf(a cache.Artifact) (iter.Seq[digest.Digest], bool) {
+	if t, ok := s.live.get(a.Digest); ok {
+		return digests(t), true
+	}
+	var index, data oci.Descriptor
+	for _, b := range a.Blobs {
+		switch b.Role {
+		case cache.RoleIndex:
+			index = oci.Descriptor{Digest: b.Digest, Size: b.Size}
+		case cache.RoleData:
+			data = oci.Descriptor{Digest: b.Digest, Size: b.Size}
+		}
+	}
+	raw, ok := s.caches.Indexes.Get(index.Digest)
+	if !ok {
+		return nil, false
+	}
+	t, err := blobfmt.Decode(raw, data, blobfmt.Limits{IndexBytes: s.policy.Load().MaxIndex, Entries: maxEntries})
+	if err != nil {
+		return nil, false
+	}
+	return digests(t), true
+}
+
+// digests yields the digest of each file that has bytes, once.
+func digests(t *archive.Tree) iter.Seq[digest.Digest] {
+	return func(yield func(digest.Digest) bool) {
+		seen := make(map[[32]byte]struct{}, t.Len())
+		for e := range t.All() {
+			if _, twice := seen[e.Sum]; twice || !e.HasSum {
+				continue
+			}
+			seen[e.Sum] = struct{}{}
+			if !yield(sumDigest(e)) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package pullthrough_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/blobd/blobd/archive"
+	"github.com/blobd/blobd/internal/archivetest"
+	"github.com/blobd/blobd/internal/fault"
+	"github.com/blobd/blobd/pullthrough"
+)
+
+func rangeOf(e *archive.Entry) archive.Range {
+	r, _ := e.Locator.(archive.Range)
+	return r
+}
+
+func TestPrefetch(t *testing.T) {
+	var files []archivetest.File
+	for i := range 300 {
+		files = append(files, archivetest.File{Path: fmt.Sprintf("d%d/f%d", i%3, i), Data: random(uint64(i), 20_000)})
+	}
+	for _, tc := range []struct {
+		name     string
+		patterns []string
+		files    int64
+		gets     int
+		want     error
+	}{
+		{name: "all", files: 300, gets: 1},
+		{name: "a folder", patterns: []string{"d1"}, files: 100, gets: 1},
+		{name: "a pattern", patterns: []string{"d2/f2*"}, files: 39, gets: 5},
+		{name: "no match", patterns: []string{"d1", "none"}, want: fault.FileUnknown},
+		{name: "bad pattern", patterns: []string{"["}, want: fault.InvalidArgument},
+	} {
+		for _, o := range []pullthrough.Options{{}, {NoCache: true}} {
+			t.Run(fmt.Sprint(tc.name, " no-cache ", o.NoCache), func(t *testing.T) {
+				b := start(t)
+				b.up.push("v1", files, archivetest.Options{})
+				a := b.pull(repo+":v1", pullthrough.Options{})
+				b.up.counts()
+				var last pullthrough.Progress
+				err := b.Prefetch(t.Context(), a, tc.patterns, o, func(p pullthrough.Progress) { last = p })
+				if !errors.Is(err, tc.want) {
+					t.Fatalf("err = %v", err)
+				}
+				if tc.want != nil {
+					return
+				}
+				if last.FilesDone != tc.files || last.FilesTotal != tc.files || last.BytesDone != last.BytesTotal || last.FilesUnkept != 0 {
+					t.Errorf("%+v", last)
+				}
+				if got := b.up.counts()["range"]; got > tc.gets {
+					t.Errorf("%d GETs, want at most %d", got, tc.gets)
+				}
+				if err := b.Prefetch(t.Context(), a, tc.patterns, pullthrough.Options{}, nil); err != nil {
+					t.Fatal(err)
+				}
+				b.wants("again", nil)
+				if tc.patterns == nil {
+					b.restart()
+					a := b.pull(repo+":v1", pullthrough.Options{})
+					for _, f := range files {
+						b.mustRead(a, f.Path, f.Data, pullthrough.Options{})
+					}
+					b.wants("restarted", nil)
+				}
+			})
+		}
+	}
+}
+
+func TestPins(t *testing.T) {
+	b := start(t, func(b *bench) { b.policy.MaxPinned = 10 << 20 })
+	data := random(1, 2<<20)
+	b.up.push("v1", []archivetest.File{{Path: "f", Data: data}}, archivetest.Options{})
+	b.up.push("big", []archivetest.File{{Path: "f", Data: random(2, 5<<20)}}, archivetest.Options{})
+	b.mustRead(b.pull(repo+":v1", pullthrough.Options{}), "f", data, pullthrough.Options{})
+	if _, size, cached, err := b.Pin(t.Context(), "uid:1", repo+":v1", pullthrough.Options{}); err != nil || size < 4<<20 || cached < 2<<20 {
+		t.Fatalf("size %d, cached %d, %v", size, cached, err)
+	}
+	if _, _, _, err := b.Pin(t.Context(), "uid:1", repo+":v1", pullthrough.Options{}); err != nil {
+		t.Fatalf("pinned twice: %v", err)
+	}
+	if _, _, _, err := b.Pin(t.Context(), "uid:1", repo+":big", pullthrough.Options{}); !errors.Is(err, fault.PinBudget) {
+		t.Fatalf("beyond the budget: %v", err)
+	}
+	b.restart()
+	report, err := b.Clear(t.Context(), nil)
+	if err != nil || len(report.Kept) == 0 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	b.up.set(func(u *upstream) { u.fail = func(string) error { return fault.New(fault.UpstreamUnreachable, "down") } })
+	for _, a := range b.Artifacts(t.Context()) {
+		if a.Pinned != (a.Size == 2<<20) {
+			t.Errorf("%+v", a)
+		}
+		if a.Pinned {
+			b.mustRead(b.pull(repo+"@"+a.Digest.String(), pullthrough.Options{}), "f", data, pullthrough.Options{})
+		}
+	}
+	if _, err := b.Unpin(t.Context(), repo+":v1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Unpin(t.Context(), repo+":none"); !errors.Is(err, fault.ArtifactUnknown) {
+		t.Fatal(err)
+	}
+}
+
+func TestRemoveFreesWhatNobodyElseNames(t *testing.T) {
+	b := start(t)
+	shared, own := random(3, 1<<20), random(4, 1<<20)
+	b.up.push("v1", []archivetest.File{{Path: "shared", Data: shared}, {Path: "own", Data: own}}, archivetest.Options{})
+	b.up.push("v2", []archivetest.File{{Path: "shared", Data: shared}}, archivetest.Options{Zstd: true})
+	for _, tag := range []string{":v1", ":v2"} {
+		a := b.pull(repo+tag, pullthrough.Options{})
+		if err := b.Prefetch(t.Context(), a, nil, pullthrough.Options{}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, report, err := b.Remove(t.Context(), repo+":v1")
+	if err != nil || d == "" || report.FreedBytes < 1<<20 {
+		t.Fatalf("%s %+v %v", d, report, err)
+	}
+	b.up.counts()
+	b.mustRead(b.pull(repo+":v2", pullthrough.Options{}), "shared", shared, pullthrough.Options{})
+	b.wants("what the other names", nil)
+	a := b.pull(repo+":v1", pullthrough.Options{})
+	b.mustRead(a, "own", own, pullthrough.Options{})
+	b.wants("what went", map[string]int{"tag": 1, "manifest": 1, "blob": 1, "range": 1})
+	if _, _, err := b.Remove(t.Context(), repo+":none"); !errors.Is(err, fault.ArtifactUnknown) {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,207 @@
+package pullthrough
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/blobd/blobd/cache/store"
+	"github.com/blobd/blobd/internal/fault"
+	"github.com/blobd/blobd/internal/oci"
+)
+
+// triesPerBlock bounds how often a reader asks again for a block that was delivered and then could not be read: a disk
+// that loses what it is given, or a cache so small that a block goes before its reader comes.
+const triesPerBlock = 4
+
+// blockReader reads a range of a blob in order, from disk where the blocks are there and through fetches where not.
+// It is for one goroutine.
+type blockReader struct {
+	ctx   context.Context
+	blob  *blob
+	scope oci.Scope
+	obs   Observer
+	bufs  *sync.Pool
+
+	pos, limit int64 // bytes of the blob: [pos, limit) is still to be read
+	block      int   // which block buf holds; -1 for none
+	buf        *[]byte
+	filled     int
+	fetched    bool // something came from upstream
+
+	following map[*fetch]*follower
+}
+
+// newBlockReader reads length bytes from offset. It takes over one use of b, which close gives back.
+func (s *Service) newBlockReader(ctx context.Context, b *blob, scope oci.Scope, offset, length int64) *blockReader {
+	return &blockReader{
+		ctx: ctx, blob: b, scope: scope, obs: s.obs, bufs: &s.blockBufs,
+		pos: offset, limit: offset + length, block: -1, following: make(map[*fetch]*follower),
+	}
+}
+
+// Read returns what is at hand and waits only when that is nothing.
+func (r *blockReader) Read(p []byte) (int, error) {
+	if r.pos >= r.limit {
+		return 0, io.EOF
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	i := int(r.pos / blockSize)
+	if r.block != i {
+		if err := r.load(i); err != nil {
+			return 0, err
+		}
+	}
+	within := int(r.pos - int64(i)*blockSize)
+	n := copy(p, (*r.buf)[within:r.filled])
+	if over := r.pos + int64(n) - r.limit; over > 0 {
+		n -= int(over)
+	}
+	r.pos += int64(n)
+	return n, nil
+}
+
+// atHand reports whether the next byte can be read without waiting.
+func (r *blockReader) atHand() bool {
+	i := int(r.pos / blockSize)
+	return r.pos < r.limit && (r.block == i || r.blob.has(i))
+}
+
+// close leaves the fetches that r follows, which ends those that nobody else follows.
+func (r *blockReader) close() {
+	for f, fo := range r.following {
+		f.feed.leave(fo)
+	}
+	clear(r.following)
+	if r.buf != nil {
+		r.bufs.Put(r.buf)
+		r.buf = nil
+	}
+	r.blob.release()
+}
+
+// load brings block i into buf.
+func (r *blockReader) load(i int) error {
+	if r.buf == nil {
+		r.buf = r.bufs.Get().(*[]byte)
+	}
+	r.block = -1
+	if r.blob.has(i) {
+		r.obs.CacheRequest("block", "hit")
+	} else {
+		r.obs.CacheRequest("block", "miss")
+	}
+	retried := false
+	for try := 0; ; {
+		if r.blob.has(i) {
+			n, err := r.blob.partial.ReadBlock(i, *r.buf)
+			if err == nil {
+				r.take(i, n)
+				return nil
+			}
+			if !errors.Is(err, store.ErrNotFound) {
+				r.blob.partial.Drop(i, i+1)
+			}
+			if try++; try >= triesPerBlock {
+				return fault.Wrap(fault.LocalOverload, err, "block %d of blob %s could not be read back from the cache", i, r.blob.desc.Digest)
+			}
+		}
+		f, fo := r.follow(i)
+		if f == nil {
+			continue // it arrived, or its fetch ended, between two looks
+		}
+		next, err := f.feed.await(r.ctx, fo, i)
+		switch {
+		case err == nil && i < next:
+			r.fetched = true
+			if n, ok := f.feed.copyWindow(i, *r.buf); ok {
+				r.take(i, n)
+				return nil
+			}
+			// On disk: the next turn reads it there.
+		case err == nil, errors.Is(err, errLagged):
+			r.unfollow(f) // what it does not bring is claimed anew
+		case r.ctx.Err() != nil:
+			return r.ctx.Err()
+		default:
+			r.unfollow(f)
+			// Another's fetch may have failed for reasons that are not ours: its scope, or its last caller leaving.
+			if (f.scope != r.scope || gone(err)) && !retried {
+				retried = !gone(err)
+				continue
+			}
+			return err
+		}
+	}
+}
+
+func (r *blockReader) take(i, n int) {
+	r.block, r.filled = i, n
+	if len(r.following) == 0 {
+		return
+	}
+	r.blob.mu.Lock()
+	var past []*fetch
+	for f := range r.following {
+		if f.end <= i+1 {
+			past = append(past, f)
+		}
+	}
+	r.blob.mu.Unlock()
+	for _, f := range past {
+		r.unfollow(f)
+	}
+}
+
+func (r *blockReader) unfollow(f *fetch) {
+	if fo, ok := r.following[f]; ok {
+		f.feed.leave(fo)
+		delete(r.following, f)
+	}
+}
+
+// follow returns a fetch that brings block i, claiming what is still to be read where none does; nil when the block has
+// arrived meanwhile.
+func (r *blockReader) follow(i int) (*fetch, *follower) {
+	b := r.blob
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.has(i) {
+		return nil, nil
+	}
+	if f := b.covering(i); f != nil && b.soon(i) {
+		if fo, ok := r.following[f]; ok {
+			return f, fo
+		}
+		if fo, ok := f.feed.join(i); ok {
+			r.following[f] = fo
+			r.obs.FlightJoined()
+			return f, fo
+		}
+	}
+	r.claimFrom(i)
+	for f, fo := range r.following {
+		if f.first <= i && i < f.end {
+			return f, fo
+		}
+	}
+	return nil, nil
+}
+
+// claimAll claims what is to be read before the first byte is asked for.
+func (r *blockReader) claimAll() {
+	r.blob.mu.Lock()
+	defer r.blob.mu.Unlock()
+	r.claimFrom(int(r.pos / blockSize))
+}
+
+// claimFrom claims and follows the gaps from block i on; the caller holds the blob's mu.
+func (r *blockReader) claimFrom(i int) {
+	for _, f := range r.blob.claim(r.scope, i, blocksOf(r.limit)) {
+		r.following[f], _ = f.feed.join(f.first)
+		f.launch()
+	}
+}

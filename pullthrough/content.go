@@ -1,0 +1,243 @@
+package pullthrough
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/blobd/blobd/archive"
+	"github.com/blobd/blobd/cache/store"
+	"github.com/blobd/blobd/internal/fault"
+	"github.com/blobd/blobd/internal/oci"
+)
+
+const (
+	// smallFile is what is read, checked and handed out in one piece, and may live in memory: with the default memory of
+	// 64 MiB at least 256 of the largest, and a read of one costs less than the round trip that asks for it.
+	smallFile = 256 << 10
+	// lingerTime is how long a content flight goes on without followers: a program that reads a compressed file piece by
+	// piece is gone between two pieces, and would have it decoded from the start for each.
+	lingerTime = 5 * time.Second
+)
+
+// contentKey names one decoding of one range into one file. The digest that an index claims is part of it, and so is
+// where the bytes come from: a false claim must fail those who made it, and nobody else.
+type contentKey struct {
+	sum            [32]byte
+	blob           digest.Digest
+	offset, length int64
+	codec          archive.Codec
+	fresh          bool // past the caches
+	unkept         bool // past the disk, which failed midway
+}
+
+func keyOf(e *archive.Entry, r archive.Range, fresh, unkept bool) contentKey {
+	return contentKey{e.Sum, r.Blob.Digest, r.Offset, r.Length, r.Codec, fresh, unkept}
+}
+
+func sumDigest(e *archive.Entry) digest.Digest {
+	return digest.NewDigestFromBytes(digest.SHA256, e.Sum[:])
+}
+
+// origin says where the bytes of a decoding came from.
+func origin(fetched bool) string {
+	if fetched {
+		return "upstream"
+	}
+	return "block"
+}
+
+// create makes room for e in the content cache; only what an index names by digest can be kept there.
+func (s *Service) create(ctx context.Context, e *archive.Entry) (*store.Writer, error) {
+	if !e.HasSum {
+		return nil, store.ErrOff
+	}
+	return s.caches.Content.Create(ctx, sumDigest(e), e.Size)
+}
+
+// kept notes that the content cache now holds e; commitErr is what the store said.
+func (s *Service) kept(commitErr error, scope oci.Scope, e *archive.Entry, b *blob) {
+	if commitErr != nil {
+		return
+	}
+	s.caches.Catalogue.Prove(scope, sumDigest(e))
+	if b.partial != nil {
+		b.partial.Demote()
+	}
+}
+
+// remember keeps a small file in memory.
+func (s *Service) remember(e *archive.Entry, data []byte) {
+	if e.HasSum {
+		s.caches.Memory.Set(memoryContent(e), data, e.Size)
+	}
+}
+
+func memoryContent(e *archive.Entry) string { return "content\x00" + string(e.Sum[:]) }
+
+// smallContent is a small file and where it came from.
+type smallContent struct {
+	data []byte
+	from string
+}
+
+// small reads a file of at most smallFile bytes whole, checks and keeps it.
+func (s *Service) small(ctx context.Context, scope oci.Scope, e *archive.Entry, rng archive.Range, fresh bool) (smallContent, error) {
+	return s.smalls.do(ctx, keyOf(e, rng, fresh, false), func(ctx context.Context) (smallContent, error) {
+		c, err := s.readSmall(ctx, scope, e, rng, fresh)
+		if errors.Is(err, fault.DigestMismatch) {
+			c, err = s.readSmall(ctx, scope, e, rng, true) // once more, past the cache
+		}
+		return c, err
+	})
+}
+
+func (s *Service) readSmall(ctx context.Context, scope oci.Scope, e *archive.Entry, rng archive.Range, fresh bool) (smallContent, error) {
+	d, err := s.decode(ctx, scope, e, rng, fresh)
+	if err != nil {
+		return smallContent{}, err
+	}
+	defer d.close()
+	data := make([]byte, e.Size)
+	if _, err := io.ReadFull(d, data); err != nil {
+		return smallContent{}, err
+	}
+	if err := d.finish(); err != nil {
+		return smallContent{}, err
+	}
+	if w, err := s.create(ctx, e); err == nil {
+		if _, err := w.Write(data); err == nil {
+			s.kept(w.Commit(), scope, e, d.blocks.blob)
+		}
+		w.Close()
+	}
+	s.remember(e, data)
+	return smallContent{data, origin(d.blocks.fetched)}, nil
+}
+
+// contentFlight is one decoding of a larger file that several readers follow while it grows.
+type contentFlight struct {
+	svc    *Service
+	key    contentKey
+	entry  *archive.Entry
+	rng    archive.Range
+	scope  oci.Scope
+	feed   *feed
+	cancel context.CancelFunc
+
+	// Written by the flight before its first chunk is published, and read by followers after that.
+	file *store.Writer // nil where the content can't be kept
+	from string        // set before the feed ends
+
+	users int // the flight itself and its followers; guarded by svc.contentMu
+}
+
+// joinContent follows the flight for e from its start, beginning one where there is none that can still be followed.
+func (s *Service) joinContent(scope oci.Scope, e *archive.Entry, rng archive.Range, fresh, unkept bool) (*contentFlight, *follower) {
+	key := keyOf(e, rng, fresh, unkept)
+	s.contentMu.Lock()
+	defer s.contentMu.Unlock()
+	if f, ok := s.contents[key]; ok {
+		if fo, ok := f.feed.join(0); ok {
+			f.users++
+			s.obs.FlightJoined()
+			return f, fo
+		}
+	}
+	ctx, cancel := context.WithCancel(s.base)
+	f := &contentFlight{svc: s, key: key, entry: e, rng: rng, scope: scope, cancel: cancel, users: 2}
+	f.feed = newFeed(0, f.linger)
+	fo, _ := f.feed.join(0)
+	s.contents[key] = f
+	s.goes(func() {
+		defer cancel()
+		f.run(ctx)
+	})
+	return f, fo
+}
+
+// linger ends a flight that nobody follows once lingerTime is over.
+func (f *contentFlight) linger() {
+	time.AfterFunc(lingerTime, func() {
+		if f.feed.deserted() {
+			f.cancel()
+		}
+	})
+}
+
+func (f *contentFlight) run(ctx context.Context) {
+	s := f.svc
+	defer s.flies()()
+	_, err := guard(func() (struct{}, error) { return struct{}{}, f.transfer(ctx) })
+	if err != nil && s.base.Err() != nil {
+		err = fault.Wrap(fault.ShuttingDown, err, "blobd is stopping")
+	}
+	s.contentMu.Lock()
+	if s.contents[f.key] == f {
+		delete(s.contents, f.key)
+	}
+	s.contentMu.Unlock()
+	f.feed.end(err)
+	f.release()
+}
+
+// release gives back one use; the last closes the file.
+func (f *contentFlight) release() {
+	f.svc.contentMu.Lock()
+	f.users--
+	last := f.users == 0
+	f.svc.contentMu.Unlock()
+	if last && f.file != nil {
+		f.file.Close()
+	}
+}
+
+// transfer decodes into a file, or, where none can be had, into the feed's window. The last chunk is published only
+// after the check.
+func (f *contentFlight) transfer(ctx context.Context) error {
+	s := f.svc
+	d, err := s.decode(ctx, f.scope, f.entry, f.rng, f.key.fresh)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	if !f.key.unkept {
+		if file, err := s.create(ctx, f.entry); err == nil {
+			f.file = file
+		}
+	}
+	buf := make([]byte, blockSize)
+	for left := f.entry.Size; left > 0; {
+		chunk := buf[:min(blockSize, left)]
+		if _, err := io.ReadFull(d, chunk); err != nil {
+			return err
+		}
+		if left -= int64(len(chunk)); left == 0 {
+			if err := d.finish(); err != nil {
+				return err
+			}
+			f.from = origin(d.blocks.fetched)
+		}
+		if err := f.deliver(ctx, chunk); err != nil {
+			return err
+		}
+	}
+	if f.file != nil {
+		s.kept(f.file.Commit(), f.scope, f.entry, d.blocks.blob)
+	}
+	return nil
+}
+
+func (f *contentFlight) deliver(ctx context.Context, chunk []byte) error {
+	if f.file == nil {
+		return f.feed.publishUnkept(ctx, chunk)
+	}
+	if _, err := f.file.Write(chunk); err != nil {
+		return errLagged // the disk gave up midway: the followers go on in a flight that doesn't need it
+	}
+	f.feed.publish()
+	return nil
+}

@@ -1,0 +1,239 @@
+package pullthrough
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/blobd/blobd/internal/fault"
+)
+
+const (
+	// windowChunks is how much of an unkept feed stays in memory: 2 MiB of 64 KiB chunks, enough to carry readers over
+	// the jitter of a socket without adding up when many large reads pass through at once.
+	windowChunks = 32
+	// laggardGrace is how long the slowest reader of an unkept feed may hold up one that has nothing left to read.
+	laggardGrace = time.Second
+)
+
+// feed is a growing sequence of chunks, written by one producer and followed by any number of readers. Where the chunks
+// are kept is the producer's affair; a feed whose chunks nothing keeps holds the last windowChunks of them in memory,
+// and its producer waits for the slowest reader, but not for one that holds another up.
+type feed struct {
+	mu      sync.Mutex // guards all below
+	first   int        // chunks before it were never part of the feed
+	next    int        // chunks in [first, next) were published
+	ended   bool
+	err     error         // why it ended early; nil when it is whole
+	changed chan struct{} // closed and replaced whenever anything above or a follower changes
+	readers map[*follower]struct{}
+	window  map[int][]byte // nil where chunks are kept elsewhere
+	idle    func()         // called without mu when the last follower has left before the end
+}
+
+// follower is one reader's place in a feed.
+type follower struct {
+	pos     int  // the chunk it wants
+	waiting bool // it has nothing to read
+	lagged  bool // it was left behind and must begin anew elsewhere
+}
+
+func newFeed(first int, idle func()) *feed {
+	return &feed{first: first, next: first, changed: make(chan struct{}), readers: make(map[*follower]struct{}), idle: idle}
+}
+
+// wake tells all who wait; the caller holds mu.
+func (f *feed) wake() {
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// join adds a reader that wants chunk pos next. It is refused where the feed has ended or cannot serve pos any more.
+func (f *feed) join(pos int) (*follower, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ended && f.err != nil || pos < f.first {
+		return nil, false
+	}
+	if f.window != nil && pos < f.next {
+		if _, ok := f.window[pos]; !ok {
+			return nil, false
+		}
+	}
+	r := &follower{pos: pos}
+	f.readers[r] = struct{}{}
+	return r, true
+}
+
+func (f *feed) leave(r *follower) {
+	f.mu.Lock()
+	_, was := f.readers[r]
+	delete(f.readers, r)
+	last := was && len(f.readers) == 0 && !f.ended
+	if was {
+		f.wake()
+	}
+	f.mu.Unlock()
+	if last && f.idle != nil {
+		f.idle()
+	}
+}
+
+// await blocks until chunk pos is published or can't be any more; it returns how far the feed has come. An error is that
+// of ctx, of the feed, or errLagged.
+func (f *feed) await(ctx context.Context, r *follower, pos int) (next int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r.pos != pos {
+		r.pos = pos
+		if f.window != nil {
+			f.wake()
+		}
+	}
+	defer func() { r.waiting = false }()
+	for {
+		switch {
+		case r.lagged:
+			return f.next, errLagged
+		case pos < f.next:
+			return f.next, nil
+		case f.ended:
+			return f.next, f.err
+		}
+		if !r.waiting {
+			r.waiting = true
+			if f.window != nil {
+				f.wake() // the producer may be waiting for a slower reader
+			}
+		}
+		changed := f.changed
+		f.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		f.mu.Lock()
+		if err := ctx.Err(); err != nil {
+			return f.next, err
+		}
+	}
+}
+
+// copyWindow copies a published chunk out of the window.
+func (f *feed) copyWindow(pos int, buf []byte) (int, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	chunk, ok := f.window[pos]
+	return copy(buf, chunk), ok
+}
+
+// inWindow reports whether an unkept chunk can still be read.
+func (f *feed) inWindow(pos int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, ok := f.window[pos]
+	return ok
+}
+
+// publish says that the chunk after the last one is kept where readers find it.
+func (f *feed) publish() {
+	f.mu.Lock()
+	f.next++
+	f.wake()
+	f.mu.Unlock()
+}
+
+// publishUnkept publishes a chunk that only the window holds, once the readers that count have made room.
+func (f *feed) publishUnkept(ctx context.Context, chunk []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.window == nil {
+		f.window = make(map[int][]byte, windowChunks+1)
+	}
+	oldest := f.next - windowChunks
+	var grace <-chan time.Time
+	for f.behind(oldest) {
+		if grace == nil && f.starving() {
+			timer := time.NewTimer(laggardGrace)
+			defer timer.Stop()
+			grace = timer.C
+		}
+		changed := f.changed
+		f.mu.Unlock()
+		late := false
+		select {
+		case <-changed:
+		case <-grace:
+			late = true
+		case <-ctx.Done():
+		}
+		f.mu.Lock()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if late {
+			f.eject(oldest)
+		}
+	}
+	spare := f.window[oldest]
+	delete(f.window, oldest)
+	f.window[f.next] = append(spare[:0], chunk...)
+	f.next++
+	f.wake()
+	return nil
+}
+
+// behind reports whether a reader still wants a chunk up to oldest; the caller holds mu.
+func (f *feed) behind(oldest int) bool {
+	for r := range f.readers {
+		if !r.lagged && r.pos <= oldest {
+			return true
+		}
+	}
+	return false
+}
+
+// starving reports whether a reader has nothing left to read; the caller holds mu.
+func (f *feed) starving() bool {
+	for r := range f.readers {
+		if r.waiting && r.pos >= f.next {
+			return true
+		}
+	}
+	return false
+}
+
+// eject leaves the readers behind that still want a chunk up to oldest; the caller holds mu.
+func (f *feed) eject(oldest int) {
+	for r := range f.readers {
+		if r.pos <= oldest {
+			r.lagged = true
+		}
+	}
+	f.wake()
+}
+
+// deserted reports whether nobody follows the feed.
+func (f *feed) deserted() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.readers) == 0
+}
+
+// end says that nothing more comes; err is why, or nil when the feed is whole.
+func (f *feed) end(err error) {
+	f.mu.Lock()
+	f.ended, f.err = true, err
+	f.wake()
+	f.mu.Unlock()
+}
+
+// progress is how far the feed has come and whether it has ended.
+func (f *feed) progress() (next int, ended bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.next, f.ended, f.err
+}
+
+// errLagged tells a reader of an unkept feed that it was left behind; it begins anew and no caller sees it.
+var errLagged = fault.New(fault.LocalOverload, "the reader was left behind")

@@ -1,0 +1,198 @@
+package pullthrough
+
+import (
+	"context"
+	"io"
+
+	"github.com/blobd/blobd/cache/store"
+	"github.com/blobd/blobd/internal/fault"
+	"github.com/blobd/blobd/internal/oci"
+)
+
+// fetch is one GET of a run of blocks. Readers of any of them follow its feed; whoever started it has no special place.
+type fetch struct {
+	blob   *blob
+	scope  oci.Scope
+	feed   *feed
+	ctx    context.Context // ends with the last follower, or the service
+	cancel context.CancelFunc
+
+	// What it claims; guarded by blob.mu.
+	first, end int
+	whole      bool // the registry ignores ranges: the whole blob comes, whatever was asked
+}
+
+func newFetch(b *blob, scope oci.Scope, first, end int) *fetch {
+	f := &fetch{blob: b, scope: scope, first: first, end: end}
+	f.ctx, f.cancel = context.WithCancel(b.owner.svc.base)
+	f.feed = newFeed(first, f.abandon)
+	return f
+}
+
+// abandon ends a fetch that nobody follows any more; but the whole of a blob that can be kept is taken to its end, since
+// a registry without ranges would send it from the start again for the next file.
+func (f *fetch) abandon() {
+	f.blob.mu.Lock()
+	keep := f.whole && f.blob.partial != nil
+	f.blob.mu.Unlock()
+	if !keep {
+		f.cancel()
+	}
+}
+
+// covers reports whether block i is still to come; the caller holds blob.mu.
+func (f *fetch) covers(i int) bool {
+	if i < f.first || i >= f.end {
+		return false
+	}
+	next, ended, _ := f.feed.progress()
+	return !ended && i >= next || f.feed.inWindow(i)
+}
+
+// next is the block that comes next.
+func (f *fetch) next() int {
+	next, _, _ := f.feed.progress()
+	return next
+}
+
+// launch starts the transfer. Its followers must have joined before: one without any may end at once.
+func (f *fetch) launch() {
+	svc := f.blob.owner.svc
+	f.blob.retain()
+	svc.goes(func() {
+		defer f.cancel()
+		defer svc.flies()()
+		_, err := guard(func() (struct{}, error) { return struct{}{}, f.transfer(f.ctx) })
+		if err != nil && svc.base.Err() != nil {
+			err = fault.Wrap(fault.ShuttingDown, err, "blobd is stopping")
+		}
+		f.feed.end(err)
+		f.blob.finish(f)
+	})
+}
+
+// transfer moves the claimed blocks from upstream to disk, or past it.
+func (f *fetch) transfer(ctx context.Context) error {
+	b := f.blob
+	room := f.reserve(ctx, f.end-f.first)
+	defer func() {
+		if room != nil {
+			room.Release()
+		}
+	}()
+
+	offset := int64(f.first) * blockSize
+	length := min(int64(f.end)*blockSize, b.desc.Size) - offset
+	body, err := b.owner.svc.up.Range(ctx, f.scope, b.desc, offset, length)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if body.Offset != offset || body.Length != length {
+		if body.Offset != 0 || body.Length != b.desc.Size {
+			return fault.New(fault.BadRange, "blob %s: asked for %d bytes from %d, got %d from %d",
+				b.desc.Digest, length, offset, body.Length, body.Offset)
+		}
+		if err := f.skipTo(ctx, body, &room); err != nil {
+			return err
+		}
+	}
+
+	buf := make([]byte, blockSize)
+	for i := f.next(); ; i++ {
+		if end, done := f.remaining(i); done || i >= end {
+			return nil
+		}
+		chunk := buf[:b.blockLen(i)]
+		if _, err := io.ReadFull(body, chunk); err != nil {
+			if err == io.EOF || err == io.ErrUnexpectedEOF {
+				err = fault.New(fault.Truncated, "blob %s ended at byte %d of %d", b.desc.Digest, int64(i)*blockSize, b.desc.Size)
+			}
+			return err
+		}
+		if err := f.deliver(ctx, room, i, chunk); err != nil {
+			return err
+		}
+	}
+}
+
+// skipTo handles a registry that ignores ranges: all of the blob comes, so all of it is claimed, and what comes before
+// the first block that was asked for is kept where there is room.
+func (f *fetch) skipTo(ctx context.Context, body io.Reader, room **store.Reservation) error {
+	b := f.blob
+	b.mu.Lock()
+	f.whole = true
+	f.end = b.count
+	first := f.first
+	b.mu.Unlock()
+	if more := f.reserve(ctx, b.count); more != nil {
+		if *room != nil {
+			(*room).Release()
+		}
+		*room = more
+	}
+	buf := make([]byte, blockSize)
+	for i := range first {
+		if _, err := io.ReadFull(body, buf); err != nil {
+			return fault.Wrap(fault.Truncated, err, "blob %s ended at byte %d of %d", b.desc.Digest, int64(i)*blockSize, b.desc.Size)
+		}
+		if *room != nil && !b.has(i) {
+			_ = b.partial.WriteBlock(*room, i, buf) // unkept, it is fetched when it is wanted
+		}
+	}
+	return nil
+}
+
+// reserve sets space aside for n blocks; nil means that they can't be kept.
+func (f *fetch) reserve(ctx context.Context, n int) *store.Reservation {
+	if f.blob.partial == nil {
+		return nil
+	}
+	room, err := f.blob.partial.Reserve(ctx, n)
+	if err != nil {
+		return nil
+	}
+	return room
+}
+
+// remaining tells where the claim ends, and whether all of it from block i on is on disk or on its way elsewhere.
+func (f *fetch) remaining(i int) (end int, done bool) {
+	b := f.blob
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if i >= f.end {
+		return f.end, true
+	}
+	if !b.has(i) {
+		return f.end, false
+	}
+	for j := i; j < f.end; j++ {
+		if !f.elsewhere(j) && !b.has(j) {
+			return f.end, false
+		}
+	}
+	f.end = i
+	return i, true
+}
+
+// elsewhere reports whether another fetch will bring block i; the caller holds blob.mu.
+func (f *fetch) elsewhere(i int) bool {
+	for _, g := range f.blob.fetches {
+		if g != f && g.covers(i) {
+			return true
+		}
+	}
+	return false
+}
+
+// deliver keeps block i on disk, or in the window where the disk won't have it, and tells the readers.
+func (f *fetch) deliver(ctx context.Context, room *store.Reservation, i int, chunk []byte) error {
+	b := f.blob
+	if room != nil {
+		if b.has(i) || b.partial.WriteBlock(room, i, chunk) == nil {
+			f.feed.publish()
+			return nil
+		}
+	}
+	return f.feed.publishUnkept(ctx, chunk)
+}

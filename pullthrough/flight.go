@@ -1,0 +1,114 @@
+package pullthrough
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/blobd/blobd/internal/fault"
+)
+
+// group shares one run of a function between all callers who want the same key. The run belongs to none of them: it has
+// a context of its own, which ends when the last caller has gone or the service closes.
+type group[K comparable, V any] struct {
+	svc *Service
+
+	mu      sync.Mutex // guards flights and what is in them
+	flights map[K]*flight[V]
+}
+
+type flight[V any] struct {
+	waiters int
+	cancel  context.CancelFunc
+	done    chan struct{} // closed when value and err stand
+	value   V
+	err     error
+}
+
+func newGroup[K comparable, V any](svc *Service) *group[K, V] {
+	return &group[K, V]{svc: svc, flights: make(map[K]*flight[V])}
+}
+
+// do returns what run returns, or the error of ctx as soon as that ends.
+func (g *group[K, V]) do(ctx context.Context, key K, run func(context.Context) (V, error)) (V, error) {
+	g.mu.Lock()
+	f, joined := g.flights[key]
+	if !joined {
+		runCtx, cancel := context.WithCancel(g.svc.base)
+		f = &flight[V]{cancel: cancel, done: make(chan struct{})}
+		g.flights[key] = f
+		g.svc.goes(func() { g.fly(runCtx, key, f, run) })
+	}
+	f.waiters++
+	g.mu.Unlock()
+	if joined {
+		g.svc.obs.FlightJoined()
+	}
+
+	select {
+	case <-f.done:
+		return f.value, f.err
+	case <-ctx.Done():
+		g.mu.Lock()
+		f.waiters--
+		if f.waiters == 0 {
+			f.cancel()
+			g.drop(key, f)
+		}
+		g.mu.Unlock()
+		var none V
+		return none, ctx.Err()
+	}
+}
+
+// doFresh is do for a caller who must not be answered by a run that began before it asked.
+func (g *group[K, V]) doFresh(ctx context.Context, key K, run func(context.Context) (V, error)) (V, error) {
+	g.mu.Lock()
+	earlier := g.flights[key]
+	g.mu.Unlock()
+	if earlier != nil {
+		select {
+		case <-earlier.done:
+		case <-ctx.Done():
+			var none V
+			return none, ctx.Err()
+		}
+	}
+	return g.do(ctx, key, run)
+}
+
+func (g *group[K, V]) fly(ctx context.Context, key K, f *flight[V], run func(context.Context) (V, error)) {
+	defer g.svc.flies()()
+	defer f.cancel()
+	f.value, f.err = guard(func() (V, error) { return run(ctx) })
+	if f.err != nil && g.svc.base.Err() != nil {
+		f.err = fault.Wrap(fault.ShuttingDown, f.err, "blobd is stopping")
+	}
+	g.mu.Lock()
+	g.drop(key, f)
+	g.mu.Unlock()
+	close(f.done)
+}
+
+// drop forgets f; the caller holds mu. A later flight under the same key stays.
+func (g *group[K, V]) drop(key K, f *flight[V]) {
+	if g.flights[key] == f {
+		delete(g.flights, key)
+	}
+}
+
+// guard turns a panic in work that several callers share into an error for each of them: the goroutine that would
+// carry it up has no handler above it.
+func guard[V any](run func() (V, error)) (v V, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fault.New(fault.Internal, "panic in shared work: %v", p)
+		}
+	}()
+	return run()
+}
+
+// gone reports whether err says that a caller left, rather than that the work failed.
+func gone(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}

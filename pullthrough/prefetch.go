@@ -1,0 +1,198 @@
+package pullthrough
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"path"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/blobd/blobd/archive"
+	"github.com/blobd/blobd/internal/fault"
+)
+
+const (
+	// runBytes is how much of a blob one GET brings in a prefetch: long enough that the request costs nothing beside its
+	// bytes, short enough that the cache need not hold a whole archive twice.
+	runBytes = 32 << 20
+	// runsAtOnce overlaps the network with decoding and hashing.
+	runsAtOnce = 2
+)
+
+// Prefetch reads the files that match one of the patterns, or all files when there are none, into the cache. A pattern
+// is one of path.Match, for the whole path or for one of its parent folders. Neighbours in the archive come in one GET.
+// progress may be nil; calls of it don't overlap.
+func (s *Service) Prefetch(ctx context.Context, a *Archive, patterns []string, o Options, progress func(Progress)) error {
+	entries, err := matching(a.Tree, patterns)
+	if err != nil {
+		return err
+	}
+	t := tally{report: progress}
+	for _, e := range entries {
+		t.FilesTotal++
+		t.BytesTotal += e.Size
+	}
+	t.add(func(*Progress) {})
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(runsAtOnce)
+	for _, run := range runs(entries) {
+		work.Go(func() error { return s.fetchRun(ctx, a, run, o, &t) })
+	}
+	return work.Wait()
+}
+
+// tally counts what several goroutines have done.
+type tally struct {
+	mu sync.Mutex // guards Progress and orders the reports
+	Progress
+	report func(Progress)
+}
+
+func (t *tally) add(change func(*Progress)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	change(&t.Progress)
+	if t.report != nil {
+		t.report(t.Progress)
+	}
+}
+
+func matching(tree *archive.Tree, patterns []string) ([]*archive.Entry, error) {
+	if len(patterns) == 0 {
+		return slices.Collect(tree.All()), nil
+	}
+	used := make([]bool, len(patterns))
+	for _, p := range patterns {
+		if _, err := path.Match(p, ""); err != nil {
+			return nil, fault.Wrap(fault.InvalidArgument, err, "pattern %q", p).Try("use *, ? and [a-z], as in css/*.css")
+		}
+	}
+	var found []*archive.Entry
+	for e := range tree.All() {
+		hit := false
+		for i, p := range patterns {
+			if matches(p, e.Path) {
+				used[i], hit = true, true
+			}
+		}
+		if hit {
+			found = append(found, e)
+		}
+	}
+	if i := slices.Index(used, false); i >= 0 {
+		return nil, fault.New(fault.FileUnknown, "pattern %q matches no file", patterns[i]).Try("blobd ls -R lists them")
+	}
+	return found, nil
+}
+
+func matches(pattern, name string) bool {
+	for ; name != "."; name = path.Dir(name) {
+		if ok, _ := path.Match(pattern, name); ok {
+			return true
+		}
+	}
+	return pattern == "."
+}
+
+// runs cuts the entries into groups whose ranges follow one another in their blob.
+func runs(entries []*archive.Entry) [][]*archive.Entry {
+	entries = slices.Clone(entries)
+	place := func(e *archive.Entry) (r archive.Range) {
+		r, _ = e.Locator.(archive.Range)
+		return r
+	}
+	slices.SortStableFunc(entries, func(a, b *archive.Entry) int { return cmp.Compare(place(a).Offset, place(b).Offset) })
+	var all [][]*archive.Entry
+	var start, end int64
+	for _, e := range entries {
+		r := place(e)
+		if len(all) > 0 && r.Offset <= end+blockSize && r.Offset+r.Length-start <= runBytes {
+			all[len(all)-1] = append(all[len(all)-1], e)
+		} else {
+			all = append(all, []*archive.Entry{e})
+			start = r.Offset
+			end = r.Offset
+		}
+		end = max(end, r.Offset+r.Length)
+	}
+	return all
+}
+
+// fetchRun reads one group of neighbours. A reader over all of their range claims it before the first of them is read.
+func (s *Service) fetchRun(ctx context.Context, a *Archive, run []*archive.Entry, o Options, t *tally) error {
+	missing := run
+	if !o.NoCache {
+		missing = slices.DeleteFunc(slices.Clone(run), func(e *archive.Entry) bool {
+			return e.HasSum && s.caches.Content.Contains(sumDigest(e))
+		})
+	}
+	if carrier := s.carry(ctx, a, missing, o.NoCache); carrier != nil {
+		defer carrier.close()
+		o.renewed = true
+	}
+	for _, e := range run {
+		if err := s.fetchFile(ctx, a, e, o, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// carry claims the blocks that hold the entries; nil where there is nothing to claim.
+func (s *Service) carry(ctx context.Context, a *Archive, entries []*archive.Entry, fresh bool) *blockReader {
+	var first archive.Range
+	var end int64
+	for _, e := range entries {
+		r, ok := e.Locator.(archive.Range)
+		if !ok || r.Length == 0 {
+			continue
+		}
+		if first.Blob == nil {
+			first = r
+		}
+		end = max(end, r.Offset+r.Length)
+	}
+	if first.Blob == nil {
+		return nil
+	}
+	b := s.blobs.acquire(*first.Blob)
+	if fresh {
+		b.forget(first.Offset, end-first.Offset)
+	}
+	carrier := s.newBlockReader(ctx, b, a.scope, first.Offset, end-first.Offset)
+	carrier.claimAll()
+	return carrier
+}
+
+func (s *Service) fetchFile(ctx context.Context, a *Archive, e *archive.Entry, o Options, t *tally) error {
+	st, err := s.Open(ctx, a, e.Path, 0, -1, o)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	buf := s.blockBufs.Get().(*[]byte)
+	defer s.blockBufs.Put(buf)
+	for unreported := int64(0); ; {
+		n, err := st.Read(*buf)
+		if unreported += int64(n); unreported >= 1<<20 || err != nil {
+			t.add(func(p *Progress) { p.BytesDone += unreported })
+			unreported = 0
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	t.add(func(p *Progress) {
+		p.FilesDone++
+		if e.Size > 0 && !s.caches.Content.Contains(sumDigest(e)) {
+			p.FilesUnkept++
+		}
+	})
+	return nil
+}
