@@ -4,8 +4,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -38,25 +40,31 @@ func parseDocker(raw []byte) (dockerFile, error) {
 }
 
 // key returns the key under which f has, or its helper may have, the login of a repository; "" if there is none.
-// The longest path wins, as podman does; Docker itself has hosts only.
+// The longest path wins, as with podman; Docker itself has hosts only. A helper of its own goes before an entry.
 func (f dockerFile) key(registry, repository string) string {
 	for _, want := range paths(registry, repository) {
-		for key := range f.Helpers {
-			if dockerName(key) == want {
-				return key
-			}
+		if key := match(f.Helpers, want, func(helper string) bool { return helper != "" }); key != "" {
+			return key
 		}
-		for key, a := range f.Auths {
-			if dockerName(key) == want && (f.Store != "" || a != (dockerAuth{})) {
-				return key
-			}
+		if key := match(f.Auths, want, func(a dockerAuth) bool { return f.Store != "" || a != (dockerAuth{}) }); key != "" {
+			return key
 		}
 	}
-	if f.Store != "" {
-		if registry == "docker.io" {
-			return dockerHub
+	switch {
+	case f.Store == "":
+		return ""
+	case registry == "docker.io":
+		return dockerHub
+	}
+	return registry
+}
+
+// match returns the key that means name and whose value counts, the first in order where there are several spellings.
+func match[V any](entries map[string]V, name string, counts func(V) bool) string {
+	for _, key := range slices.Sorted(maps.Keys(entries)) {
+		if dockerName(key) == name && counts(entries[key]) {
+			return key
 		}
-		return registry
 	}
 	return ""
 }

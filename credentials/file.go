@@ -24,7 +24,7 @@ type watched[T any] struct {
 	err    error
 }
 
-// get returns the content of the file as it is now, and whether it is other content than the last call's.
+// get returns the content of the file as it is now.
 func (w *watched[T]) get() (value T, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -32,14 +32,14 @@ func askHelper(ctx context.Context, helper, server string) (Credential, error) {
 	}
 	if err != nil {
 		// By Docker's protocol a helper explains itself on standard output; it printed no secret, since it failed.
-		why := strings.TrimSpace(out.String())
+		why := strings.TrimSpace(out.buf.String())
 		if strings.Contains(strings.ToLower(why), "credentials not found") {
 			return Credential{}, nil
 		}
 		return Credential{}, fmt.Errorf("credential helper %s for %s: %w: %.200q", helper, server, err, why)
 	}
 	var answer struct{ Username, Secret string }
-	if json.Unmarshal(out.Bytes(), &answer) != nil {
+	if json.Unmarshal(out.buf.Bytes(), &answer) != nil {
 		return Credential{}, fmt.Errorf("credential helper %s for %s: its answer is not JSON", helper, server)
 	}
 	if answer.Username == tokenUser {
@@ -48,14 +48,15 @@ func askHelper(ctx context.Context, helper, server string) (Credential, error) {
 	return Credential{Username: answer.Username, Password: answer.Secret}, nil
 }
 
-// bounded keeps what a helper prints, up to 1 MiB: tokens of cloud registries take some kilobytes.
-type bounded struct{ bytes.Buffer }
+// bounded keeps what a helper prints, up to 1 MiB: tokens of cloud registries take some kilobytes. The buffer is not
+// embedded, for its ReadFrom would take any amount.
+type bounded struct{ buf bytes.Buffer }
 
 var errTooMuch = errors.New("the answer is too long")
 
 func (b *bounded) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > 1<<20 {
+	if b.buf.Len()+len(p) > 1<<20 {
 		return 0, errTooMuch
 	}
-	return b.Buffer.Write(p)
+	return b.buf.Write(p)
 }

@@ -23,12 +23,7 @@ func parseSpin(raw []byte) (spinFile, error) {
 
 // key returns the key of registry's login, "" if there is none.
 func (f spinFile) key(registry string) string {
-	for key := range f.Auths {
-		if dockerName(key) == registry {
-			return key
-		}
-	}
-	return ""
+	return match(f.Auths, registry, func(auth string) bool { return auth != "" })
 }
 
 // credential decodes the login under key. Spin writes the password as it was typed or piped in, so one newline at its

@@ -208,7 +208,7 @@ func TestRefusals(t *testing.T) {
 func TestStoppedRegistryIsUnreachable(t *testing.T) {
 	reg := registrytest.New(t, registrytest.Options{})
 	reg.PutArtifact(t, repo, "v1", "application/x-test")
-	f := open(t, fetcher.Options{Limits: fetcher.Limits{RetryTime: 10 * time.Millisecond, BreakerMin: time.Nanosecond, BreakerMax: time.Nanosecond}})
+	f := open(t, fetcher.Options{Limits: quick()})
 	if _, _, err := f.Resolve(t.Context(), scope(reg.Host()), "v1"); err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,8 @@ type Limits struct {
 	TokenBytes    int64 // 1 MiB; real ones have some kilobytes
 
 	Tries      int           // 3 requests before a failing host is believed
-	RetryTime  time.Duration // 2 s between all tries together
+	RetryTime  time.Duration // 2 s after which no new try begins
+	RetryWait  time.Duration // 500 ms at most before the second, twice that before the third
 	RetryAfter time.Duration // 60 s is the longest that a registry's Retry-After is obeyed
 	Resumes    int           // 5 times a cut body is gone on with
 	Redirects  int           // 5 hops
@@ -34,7 +35,7 @@ func (l Limits) withDefaults() Limits {
 	}{
 		{&l.Dial, 10 * time.Second}, {&l.Headers, 15 * time.Second}, {&l.Metadata, 30 * time.Second},
 		{&l.Token, 10 * time.Second}, {&l.Idle, 20 * time.Second}, {&l.RateWindow, 30 * time.Second},
-		{&l.RetryTime, 2 * time.Second}, {&l.RetryAfter, time.Minute},
+		{&l.RetryTime, 2 * time.Second}, {&l.RetryWait, 500 * time.Millisecond}, {&l.RetryAfter, time.Minute},
 		{&l.BreakerMin, 250 * time.Millisecond}, {&l.BreakerMax, 30 * time.Second}, {&l.Quirk, time.Hour},
 	} {
 		if *d.field <= 0 {

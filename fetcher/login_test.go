@@ -111,7 +111,7 @@ func TestStalledLoginHoldsNobodyUp(t *testing.T) {
 		}
 		reg.grant(w)
 	}
-	f = open(t, fetcher.Options{Limits: fetcher.Limits{Token: 500 * time.Millisecond, RetryTime: time.Millisecond}})
+	f = open(t, fetcher.Options{Limits: fetcher.Limits{Token: 500 * time.Millisecond, RetryWait: time.Millisecond}})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	begin := time.Now()

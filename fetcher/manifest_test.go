@@ -163,7 +163,7 @@ func TestRetriesAndBreaker(t *testing.T) {
 	var now atomic.Int64
 	begin := time.Now()
 	f := open(t, fetcher.Options{
-		Limits: fetcher.Limits{RetryTime: 4 * time.Millisecond, BreakerMin: time.Hour, BreakerMax: 3 * time.Hour},
+		Limits: fetcher.Limits{RetryWait: time.Millisecond, BreakerMin: time.Hour, BreakerMax: 3 * time.Hour},
 		Now:    func() time.Time { return begin.Add(time.Duration(now.Load())) },
 	})
 	resolve := func(want fault.Reason, requests int) error {

@@ -35,7 +35,7 @@ func serve(t *testing.T, h http.HandlerFunc) *faulty {
 
 // quick are limits at which failures cost no time; the breaker is as good as off.
 func quick() fetcher.Limits {
-	return fetcher.Limits{RetryTime: 4 * time.Millisecond, BreakerMin: time.Nanosecond, BreakerMax: time.Nanosecond}
+	return fetcher.Limits{RetryWait: time.Millisecond, BreakerMin: time.Nanosecond, BreakerMax: time.Nanosecond}
 }
 
 func blobOf(data []byte) oci.Descriptor {

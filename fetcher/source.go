@@ -88,6 +88,7 @@ func (s source) ask(ctx context.Context, c call) (*reply, error) {
 		}
 		patience -= err.RetryAfter
 	}
+	began, obeyed := time.Now(), time.Duration(0)
 	for try := 1; ; try++ {
 		r, err := s.once(ctx, c)
 		e := ownFault(err)
@@ -96,6 +97,11 @@ func (s source) ask(ctx context.Context, c call) (*reply, error) {
 		}
 		gaveUp := ctx.Err() != nil || err != nil && e == nil
 		wait, again := pause(e, try, limits, patience)
+		if e != nil && e.RetryAfter > 0 {
+			obeyed += wait
+		} else if time.Since(began)-obeyed > limits.RetryTime {
+			again = false // one that fails this slowly gets no three tries
+		}
 		if err == nil || gaveUp || !again {
 			if e != nil {
 				e.RetryAfter = min(e.RetryAfter, limits.RetryAfter)
@@ -141,10 +147,7 @@ func pause(e *fault.Error, try int, limits *Limits, patience time.Duration) (tim
 	default:
 		return 0, false
 	}
-	// Full jitter (any wait up to the bound, so that many callers spread out): a quarter of the time for the first wait, a
-	// half for the second.
-	bound := min(limits.RetryTime/4<<(try-1), limits.RetryTime/2)
-	return rand.N(max(bound, 1)), true
+	return rand.N(limits.RetryWait << (try - 1)), true // full jitter: many callers spread out
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
