@@ -24,7 +24,9 @@ import (
 	"github.com/blobd/blobd/config"
 	"github.com/blobd/blobd/internal/archivetest"
 	"github.com/blobd/blobd/internal/fault"
+	"github.com/blobd/blobd/internal/oci"
 	"github.com/blobd/blobd/internal/registrytest"
+	"github.com/blobd/blobd/pullthrough"
 )
 
 // testLimit is the most that anything in these tests may take on a busy machine.
@@ -557,5 +559,40 @@ func TestSocketDefaultIsTheClients(t *testing.T) {
 	}
 	if c.Socket != client.DefaultSocket() {
 		t.Errorf("socket %q, the client's rule says %q", c.Socket, client.DefaultSocket())
+	}
+}
+
+func TestPolicyOf(t *testing.T) {
+	c := config.Default()
+	c.TTL.Rules = []config.TTLRule{
+		{Match: "r.example/a/*:v*", TTL: 0}, {Match: "r.example/a/*", TTL: config.Always},
+	}
+	c.RequireVerified = []string{"r.example/a/*:v*"}
+	c.MaxSize = 100
+	p := policyOf(c)
+	tests := []struct {
+		ref    string
+		ttl    pullthrough.TTL
+		verify bool
+	}{
+		{"r.example/a/b:v1", pullthrough.TTL{Never: true}, true},
+		{"r.example/a/b:main", pullthrough.TTL{For: time.Duration(config.Always), Asks: true}, false},
+		{"r.example/b:v1", pullthrough.TTL{For: 15 * time.Minute}, false},
+		{"alpine", pullthrough.TTL{For: 15 * time.Minute}, false},
+	}
+	for _, tt := range tests {
+		ref, err := oci.ParseReference(tt.ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.TTL(ref); got != tt.ttl {
+			t.Errorf("TTL of %s is %+v, want %+v", tt.ref, got, tt.ttl)
+		}
+		if got := p.RequireVerified(ref); got != tt.verify {
+			t.Errorf("RequireVerified of %s is %v", tt.ref, got)
+		}
+	}
+	if p.MaxStale != 24*time.Hour || p.Grant != 24*time.Hour || p.NegativeTTL != 10*time.Second || p.MaxIndex != 64<<20 || p.MaxPinned != 90 {
+		t.Errorf("policy: %+v", p)
 	}
 }

@@ -4,9 +4,11 @@ package main
 
 import (
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -111,4 +113,33 @@ func TestServeSignals(t *testing.T) {
 		_, log, _ = start(t, dir)
 		log.wait(t, `"msg":"serving"`, 1)
 	})
+}
+
+// TestServeNotifies plays systemd.
+func TestServeNotifies(t *testing.T) {
+	dir := shortDir(t)
+	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer systemd.Close()
+	if err := systemd.SetReadDeadline(time.Now().Add(testLimit)); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("NOTIFY_SOCKET", filepath.Join(dir, "notify"))
+	expect := func(want string) {
+		t.Helper()
+		b := make([]byte, 256)
+		n, err := systemd.Read(b)
+		if got := string(b[:n]); err != nil || !strings.HasPrefix(got, want) {
+			t.Fatalf("got %q, %v; want %s", got, err, want)
+		}
+	}
+	td := startTest(t, dir, "")
+	expect("READY=1")
+	td.reload <- syscall.SIGHUP
+	expect("RELOADING=1\n")
+	expect("READY=1")
+	td.end(t)
+	expect("STOPPING=1")
 }
