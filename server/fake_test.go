@@ -42,6 +42,7 @@ type domain struct {
 
 	pull      func(ctx context.Context, principal string, o pullthrough.Options) error
 	read      func(ctx context.Context, f *memFile, p []byte) (int, error)
+	closed    func(f *memFile)
 	prefetch  func(ctx context.Context, progress func(pullthrough.Progress)) error
 	verify    func(progress func(done, total, bytes int64), found func(cache, key, why string)) error
 	artifacts []pullthrough.ArtifactInfo
@@ -122,7 +123,12 @@ func (f *memFile) Verified() bool        { return true }
 func (f *memFile) Steps() []pullthrough.Step {
 	return []pullthrough.Step{{Step: "content", Source: "cache"}}
 }
-func (f *memFile) Close() error { return nil }
+func (f *memFile) Close() error {
+	if f.d.closed != nil {
+		f.d.closed(f)
+	}
+	return nil
+}
 
 func (f *memFile) Read(p []byte) (int, error) {
 	if f.d.read != nil {
