@@ -22,6 +22,7 @@ type File struct {
 	Path    string
 	Data    []byte
 	Content *io.SectionReader // instead of Data, for what is too big to hold in memory; see Random
+	Frame   []byte            // where not nil, what stands in the data as the file's zstd frame, true or not; see RunLength
 	Mode    fs.FileMode       // 0 stands for 0o644
 	UID     uint32
 	GID     uint32
@@ -32,7 +33,7 @@ func (f File) open() io.Reader {
 	if f.Content != nil {
 		return io.NewSectionReader(f.Content, 0, f.Content.Size())
 	}
-	return struct{ io.Reader }{bytes.NewReader(f.Data)} // without WriteTo, which would write all of it at once
+	return bytes.NewReader(f.Data)
 }
 
 // Options say how an archive is written. The zero value writes stored files in the published writer's order, that of
@@ -62,7 +63,7 @@ func Write(w io.Writer, files []File, o Options) (index []byte, data oci.Descrip
 			e.Compression = 1
 		}
 		sum := sha256.New()
-		n, err := c.copy(out, io.TeeReader(f.open(), sum), c.zstd(f))
+		n, err := c.copy(out, f, sum)
 		if err != nil {
 			return nil, oci.Descriptor{}, err
 		}
@@ -86,7 +87,11 @@ func Write(w io.Writer, files []File, o Options) (index []byte, data oci.Descrip
 func writeData(w io.Writer, files []File, o Options) error {
 	c := newCopier(o)
 	for _, f := range ordered(files, o.Sorted) {
-		if _, err := c.copy(w, f.open(), c.zstd(f)); err != nil {
+		if f.Frame != nil {
+			if _, err := w.Write(f.Frame); err != nil {
+				return err
+			}
+		} else if _, err := c.copy(w, f, io.Discard); err != nil {
 			return err
 		}
 	}
@@ -112,12 +117,19 @@ func newCopier(o Options) *copier {
 
 // zstd reports whether f is compressed.
 func (c *copier) zstd(f File) bool {
-	return c.options.Zstd && (c.options.Stored == nil || !c.options.Stored(f))
+	return f.Frame != nil || c.options.Zstd && (c.options.Stored == nil || !c.options.Stored(f))
 }
 
-// copy writes a file's content to w and returns its size.
-func (c *copier) copy(w io.Writer, content io.Reader, compress bool) (int64, error) {
-	if !compress {
+// copy writes f to w as it stands in the data, and its content to sum. It returns the content's size.
+func (c *copier) copy(w io.Writer, f File, sum io.Writer) (int64, error) {
+	content := io.TeeReader(f.open(), sum)
+	switch {
+	case f.Frame != nil:
+		if _, err := w.Write(f.Frame); err != nil {
+			return 0, err
+		}
+		return io.CopyBuffer(struct{ io.Writer }{io.Discard}, content, c.buf)
+	case !c.zstd(f):
 		return io.CopyBuffer(struct{ io.Writer }{w}, content, c.buf)
 	}
 	c.enc.Reset(w)

@@ -2,10 +2,12 @@ package archivetest_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"io"
 	"slices"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/blobd/blobd/archive/blobfmt"
@@ -52,9 +54,39 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+func TestRunLength(t *testing.T) {
+	zr, err := zstd.NewReader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer zr.Close()
+	for _, size := range []int64{1, 128<<10 - 1, 128 << 10, 128<<10 + 1, 5 << 20} {
+		content, frame := archivetest.RunLength(size)
+		got, err := zr.DecodeAll(frame, nil)
+		if err != nil || !bytes.Equal(got, archivetest.Bytes(content)) {
+			t.Errorf("%d bytes: the frame holds %d others: %v", size, len(got), err)
+		}
+		index, data := archivetest.Build([]archivetest.File{{Path: "a", Content: content, Frame: frame}}, archivetest.Options{})
+		if !bytes.Equal(data, frame) {
+			t.Error("the frame is not the data")
+		}
+		_, layer := archivetest.Layers(index, data)
+		tree, err := blobfmt.Decode(index, layer, blobfmt.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, err := tree.Lookup("a"); err != nil || e.Size != size || e.Sum != sha256.Sum256(got) {
+			t.Errorf("%d bytes: %+v, %v", size, e, err)
+		}
+	}
+}
+
 // TestPushes puts the same archive into a registry from memory and as a stream.
 func TestPushes(t *testing.T) {
-	files := append(archivetest.Many(300), archivetest.File{Path: "big", Content: archivetest.Random(1, 3<<20)})
+	runs, frame := archivetest.RunLength(3 << 20)
+	files := append(archivetest.Many(300),
+		archivetest.File{Path: "big", Content: archivetest.Random(1, 3<<20)},
+		archivetest.File{Path: "runs", Content: runs, Frame: frame})
 	reg := registrytest.New(t, registrytest.Options{})
 	for name, o := range map[string]archivetest.Options{"stored": {}, "zstd": {Zstd: true}} {
 		index, data := archivetest.Build(files, o)

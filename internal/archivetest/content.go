@@ -18,6 +18,27 @@ func Compressible(seed uint64, size int64) *io.SectionReader {
 	return io.NewSectionReader(repetitive(seed), 0, size)
 }
 
+// RunLength is size bytes, and a zstd frame of them that is some 32,000 times smaller: four bytes for each 128 KiB, a run
+// of one byte. It takes no compressing, so gigabytes are made at once.
+func RunLength(size int64) (content *io.SectionReader, frame []byte) {
+	frame = []byte{
+		0x28, 0xb5, 0x2f, 0xfd, // magic number
+		0x00,    // no content size, no checksum
+		13 << 3, // window of 1 KiB << 13 = 8 MiB
+	}
+	for at := int64(0); ; at += runSize {
+		n := min(size-at, runSize)
+		header := uint32(n)<<3 | 1<<1 // a run
+		if at+n == size {
+			header |= 1 // the last block
+		}
+		frame = append(frame, byte(header), byte(header>>8), byte(header>>16), byte(at/runSize))
+		if at+n == size {
+			return io.NewSectionReader(runs{}, 0, size), frame
+		}
+	}
+}
+
 // Bytes reads all of r.
 func Bytes(r *io.SectionReader) []byte {
 	b := make([]byte, r.Size())
@@ -63,6 +84,20 @@ func (r repetitive) ReadAt(p []byte, off int64) (int, error) {
 		}
 		for w := pageSize / 8; w < pageSize; w *= 2 {
 			copy(page[w:], page[:w]) // the same eighth over and over
+		}
+	})
+}
+
+// runSize is what a block of zstd holds at most.
+const runSize = 128 << 10
+
+type runs struct{}
+
+// ReadAt never fails; the section around it knows the end.
+func (runs) ReadAt(p []byte, off int64) (int, error) {
+	return readPages(p, off, func(page *[pageSize]byte, i int64) {
+		for w := range page {
+			page[w] = byte(i / (runSize / pageSize))
 		}
 	})
 }
