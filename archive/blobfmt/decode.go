@@ -1,11 +1,11 @@
 package blobfmt
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -123,7 +123,7 @@ func checkRoot(r *reader, root table, data oci.Descriptor) error {
 		return invalid("index", "its data hash has %d bytes, not %d", n, sumSize)
 	case size != uint64(data.Size):
 		return invalid("index", "it says that the data has %d bytes, the manifest says %d", size, data.Size)
-	case data.Digest.Algorithm() == digest.SHA256 && data.Digest.Encoded() != hex.EncodeToString(hash):
+	case strings.HasPrefix(string(data.Digest), "sha256:") && data.Digest != digest.NewDigestFromBytes(digest.SHA256, hash):
 		return invalid("index", "it says that the data is sha256:%x, the manifest says %s", hash, data.Digest)
 	}
 	return nil
