@@ -127,6 +127,13 @@ func (c *Catalogue) All() []Artifact {
 	return all
 }
 
+// Len returns the number of artifacts.
+func (c *Catalogue) Len() int {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return len(c.state.artifacts)
+}
+
 // Pin sets or ends the pin of an artifact in the catalogue, durably; a pin that stands keeps the list of its files. It
 // fails with fault.ArtifactUnknown, and when the disk refuses. What the pin means to the store is Caches.PinArtifact's to do, which calls
 // this.
