@@ -155,7 +155,7 @@ func (h *Host) Stop() error {
 	if h.daemon == nil {
 		return nil
 	}
-	if err := h.Signal(syscall.SIGTERM); err != nil {
+	if err := h.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	return h.AwaitExit(stopWithin)
