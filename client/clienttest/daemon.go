@@ -99,7 +99,8 @@ func (d *Daemon) Tag(ref string, files fstest.MapFS) (digest string) {
 	}
 	sort.Strings(names)
 	for _, name := range names {
-		fmt.Fprintf(sum, "%q %q\n", name, files[name].Data)
+		fmt.Fprintf(sum, "%q %d\n", name, len(files[name].Data))
+		sum.Write(files[name].Data)
 	}
 	digest = fmt.Sprintf("sha256:%x", sum.Sum(nil))
 	repository, _, _ := cutTag(ref)
