@@ -69,9 +69,9 @@ func newHost(g *generation, name string, now func() time.Time) (*host, error) {
 		TLSHandshakeTimeout:    g.Limits.Dial,
 		ForceAttemptHTTP2:      true,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: g.Limits.Headers, PingTimeout: g.Limits.Dial}, // or dead connections are used on
-		DisableCompression:     true,     // a digest is over the bytes as they are stored
-		MaxResponseHeaderBytes: 64 << 10, // real ones have some kilobytes, signed redirects included
-		MaxIdleConnsPerHost:    16,       // as many as a busy flight uses at once; the others are cheap to make again
+		DisableCompression:     true,                                                                             // a digest is over the bytes as they are stored
+		MaxResponseHeaderBytes: 64 << 10,                                                                         // real ones have some kilobytes, signed redirects included
+		MaxIdleConnsPerHost:    16,                                                                               // as many as a busy flight uses at once; the others are cheap to make again
 		IdleConnTimeout:        90 * time.Second,
 	}
 	return h, nil

@@ -160,7 +160,9 @@ func TestLoginAnswers(t *testing.T) {
 			}
 		}, fault.AuthServer},
 		{"500", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) }, fault.AuthServer},
-		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 307) }, fault.AuthServer},
+		{"a redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}, fault.AuthServer},
 		{"429", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Retry-After", "3600")
 			w.WriteHeader(429)
