@@ -30,7 +30,11 @@ type objectKey struct {
 
 // Manifest returns the raw bytes of what ref points to, of any artifact type.
 func (s *Service) Manifest(ctx context.Context, principal, ref string, o Options) (Resolution, []byte, error) {
-	_, res, m, err := s.reach(ctx, principal, ref, o)
+	named, err := oci.ParseReference(ref)
+	if err != nil {
+		return Resolution{}, nil, err
+	}
+	res, m, err := s.reach(ctx, s.scope(principal, named), named, o)
 	if err != nil {
 		return Resolution{}, nil, err
 	}
@@ -40,7 +44,15 @@ func (s *Service) Manifest(ctx context.Context, principal, ref string, o Options
 // Pull makes the archive that ref points to ready. A tag is never answered with a digest whose manifest and index are
 // not at hand.
 func (s *Service) Pull(ctx context.Context, principal, ref string, o Options) (*Archive, error) {
-	scope, res, m, err := s.reach(ctx, principal, ref, o)
+	named, err := oci.ParseReference(ref)
+	if err != nil {
+		return nil, err
+	}
+	if o.Held && named.Digest != "" {
+		o.NoCache = false
+	}
+	scope := s.scope(principal, named)
+	res, m, err := s.reach(ctx, scope, named, o)
 	if err != nil {
 		return nil, err
 	}
@@ -76,23 +88,18 @@ func artifactOf(a *Archive, index, data oci.Descriptor) cache.Artifact {
 
 // reach resolves ref and brings its manifest. A stale digest whose manifest is gone is no answer; the failure to ask the
 // registry is.
-func (s *Service) reach(ctx context.Context, principal, text string, o Options) (oci.Scope, Resolution, *manifest, error) {
-	ref, err := oci.ParseReference(text)
-	if err != nil {
-		return oci.Scope{}, Resolution{}, nil, err
-	}
-	scope := s.scope(principal, ref)
+func (s *Service) reach(ctx context.Context, scope oci.Scope, ref oci.Reference, o Options) (Resolution, *manifest, error) {
 	res, err := s.resolve(ctx, scope, ref, o)
 	if err != nil {
-		return scope, Resolution{}, nil, err
+		return Resolution{}, nil, err
 	}
 	m, source, err := s.manifest(ctx, scope, res.Digest, o.NoCache)
 	if err != nil {
-		return scope, Resolution{}, nil, err
+		return Resolution{}, nil, err
 	}
 	res.MediaType, res.ArtifactType = m.MediaType, m.ArtifactType
 	res.Steps = append(res.Steps, Step{"manifest", source})
-	return scope, res, m, nil
+	return res, m, nil
 }
 
 func memoryManifest(d digest.Digest) string { return "manifest\x00" + string(d) }

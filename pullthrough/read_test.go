@@ -329,8 +329,10 @@ func TestNoCacheFetchesAnewAndKeeps(t *testing.T) {
 		b.mustRead(a, "f", data, pullthrough.Options{})
 		b.wants("after it", nil)
 	}
-	b.pull(repo+":one", pullthrough.Options{NoCache: true})
+	a := b.pull(repo+":one", pullthrough.Options{NoCache: true})
 	b.wants("no-cache pull", map[string]int{"tag": 1, "manifest": 1, "blob": 1})
+	b.pull(a.Reference.String(), pullthrough.Options{NoCache: true, Held: true})
+	b.wants("what that pull named", nil)
 }
 
 func TestSharedFile(t *testing.T) {

@@ -78,6 +78,9 @@ type Options struct {
 	MaxAge          *time.Duration // the oldest a tag's check may be; nil: the policy's TTL
 	RequireFresh    bool           // no stale tag
 	RequireVerified bool           // a file's digest is checked before its first byte is handed out
+	// Held says that a digest in the reference came from an earlier answer: with NoCache, the manifest and index that it
+	// names are not fetched once more.
+	Held bool
 
 	renewed bool // with NoCache: the blocks were fetched anew already
 }

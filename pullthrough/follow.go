@@ -1,0 +1,170 @@
+package pullthrough
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"io"
+
+	"github.com/blobd/blobd/archive"
+	"github.com/blobd/blobd/internal/fault"
+	"github.com/blobd/blobd/internal/oci"
+)
+
+// restartsMost bounds how often one stream begins anew because it was too slow for a file that can't be kept.
+const restartsMost = 8
+
+// flightSource follows a content flight. When the flight leaves it behind, or turns out wrong, it begins anew, and goes
+// on only when the bytes that it handed out stand there too.
+type flightSource struct {
+	ctx        context.Context
+	svc        *Service
+	scope      oci.Scope
+	entry      *archive.Entry
+	rng        archive.Range
+	pos, limit int64
+
+	flight   *contentFlight
+	follower *follower
+	sent     int64 // bytes handed out, which end at pos
+	seen     maphash.Hash
+	restarts int
+	retried  bool // after a failure of the flight itself
+	chunk    []byte
+}
+
+func (f *flightSource) start(fresh, unkept bool) {
+	f.flight, f.follower = f.svc.joinContent(f.scope, f.entry, f.rng, fresh, unkept)
+}
+
+func (f *flightSource) Read(p []byte) (int, error) {
+	for {
+		n, err := f.advance(p)
+		if err == nil || err == io.EOF {
+			return n, err
+		}
+		if err := f.restart(err); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// advance hands out what has come since; at the end of a whole file it waits for the flight's verdict.
+func (f *flightSource) advance(p []byte) (int, error) {
+	if f.pos < f.limit {
+		n, err := f.copy(p[:min(int64(len(p)), f.limit-f.pos)])
+		f.pos += int64(n)
+		f.sent += int64(n)
+		f.seen.Write(p[:n])
+		return n, err
+	}
+	if f.sent == f.entry.Size {
+		if err := f.awaitEnd(); err != nil {
+			return 0, err
+		}
+	}
+	return 0, io.EOF
+}
+
+// copy copies bytes from pos, as many as have come.
+func (f *flightSource) copy(p []byte) (int, error) {
+	chunk := int(f.pos / blockSize)
+	next, err := f.flight.feed.await(f.ctx, f.follower, chunk)
+	if err != nil {
+		return 0, err
+	}
+	if file := f.flight.file; file != nil {
+		have := min(int64(next)*blockSize, f.entry.Size)
+		n, err := file.ReadAt(p[:min(int64(len(p)), have-f.pos)], f.pos)
+		if n == 0 {
+			return 0, errors.Join(errLagged, err)
+		}
+		return n, nil
+	}
+	if f.chunk == nil {
+		f.chunk = make([]byte, blockSize)
+	}
+	n, ok := f.flight.feed.copyWindow(chunk, f.chunk)
+	if !ok {
+		return 0, errLagged
+	}
+	return copy(p, f.chunk[f.pos-int64(chunk)*blockSize:n]), nil
+}
+
+func (f *flightSource) awaitEnd() error {
+	_, err := f.flight.feed.await(f.ctx, f.follower, blocksOf(f.entry.Size))
+	return err
+}
+
+// awaitVerified waits for the end of the flight before the first byte is handed out. It fails for a file that nothing
+// can hold until then.
+func (f *flightSource) awaitVerified() error {
+	for {
+		_, err := f.flight.feed.await(f.ctx, f.follower, 0)
+		if err == nil && f.flight.file == nil {
+			return fault.New(fault.LocalOverload, "file %q can't be verified before it is read: the cache has no room for it",
+				f.entry.Path).Try("raise max_size, or read it without requiring that")
+		}
+		if err == nil {
+			err = f.awaitEnd()
+		}
+		if err == nil {
+			return nil
+		}
+		if err := f.restart(err); err != nil {
+			return err
+		}
+	}
+}
+
+// restart follows another flight and passes over what was handed out already; or it returns the error to hand out.
+func (f *flightSource) restart(cause error) error {
+	fresh, unkept := false, false
+	f.restarts++
+	switch {
+	case f.ctx.Err() != nil:
+		return f.ctx.Err()
+	case f.restarts > restartsMost:
+		return fault.Wrap(fault.LocalOverload, cause, "file %q: its reader is too slow for a file that the cache has no room for", f.entry.Path)
+	case errors.Is(cause, errLagged):
+		unkept = true
+	case gone(cause): // it ended just as this one joined
+	case !f.retried && (errors.Is(cause, fault.DigestMismatch) || f.flight.scope != f.scope):
+		f.retried = true
+		fresh = errors.Is(cause, fault.DigestMismatch)
+	default:
+		return cause
+	}
+	sent, seen := f.sent, f.seen.Sum64()
+	f.close()
+	f.start(fresh, unkept)
+	f.pos, f.sent = f.pos-sent, 0
+	f.seen.Reset()
+	skipped := make([]byte, blockSize)
+	for f.sent < sent {
+		if _, err := f.advance(skipped[:min(blockSize, sent-f.sent)]); err != nil {
+			return err
+		}
+	}
+	if f.seen.Sum64() != seen {
+		return fault.New(fault.DigestMismatch, "file %q: bytes that were handed out turned out wrong", f.entry.Path).Try("read it again")
+	}
+	return nil
+}
+
+func (f *flightSource) from() string {
+	if f.verified() {
+		return f.flight.from
+	}
+	return "upstream"
+}
+
+func (f *flightSource) verified() bool {
+	_, ended, err := f.flight.feed.progress()
+	return ended && err == nil
+}
+
+func (f *flightSource) close() {
+	f.flight.feed.leave(f.follower)
+	f.flight.release()
+}
