@@ -78,7 +78,7 @@ func readWire(ctx context.Context, c blobdv1.BlobdServiceClient, req *blobdv1.Re
 
 func TestReadFile(t *testing.T) {
 	files := map[string][]byte{}
-	for _, n := range []int{0, 1, 4096, 8191, 8192, 64 << 10, 1<<20 - 1, 1 << 20, 1<<20 + 1, 5<<20 + 3} {
+	for _, n := range []int{0, 1, 8191, 8192, 64 << 10, 256<<10 - 1, 256 << 10, 256<<10 + 1, 5<<20 + 3} {
 		files[fmt.Sprintf("f%d", n)] = noise(n)
 	}
 	r := start(t, newDomain(t, files), nil)

@@ -39,8 +39,6 @@ const (
 	// readBuffer is what a connection holds even when it is idle. Requests are small, and 10,000 idle connections with
 	// gRPC's 32 KiB would hold 320 MiB.
 	readBuffer = 4 << 10
-	// writeBuffer is what is gathered before it goes to the socket. It is lent to a connection while it writes.
-	writeBuffer = 64 << 10
 	// minPing is how often a client may ping. On a socket of the same host a dead peer shows by itself, so pings are
 	// neither needed nor sent; clients that are set to ping are not punished for it.
 	minPing = 10 * time.Second
@@ -93,7 +91,6 @@ func New(o Options) (*Server, error) {
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ConnectionTimeout(handshakeLimit),
 		grpc.ReadBufferSize(readBuffer),
-		grpc.WriteBufferSize(writeBuffer),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
 	)...)
