@@ -6,7 +6,7 @@
 //	manifests/  digest → manifest bytes, the media type beside them     digest, JSON            50 MiB
 //	indexes/    digest, or (source, deriver, version) → index bytes     digest, or a checksum   200 MiB
 //	content/    digest → a whole file's uncompressed bytes              digest                  max_size
-//	blocks/     digest of a blob that holds files → its blocks so far   a checksum a block      max_size; goes before content
+//	blocks/     digest of a blob that holds files → its blocks so far   a checksum a block      max_size; goes first
 //
 // Nothing here is the source of truth: whatever is lost, damaged or evicted is a miss, which costs a request upstream.
 // No reader is ever handed bytes that are not what their key promises: an entry is checked when it is first opened after
@@ -210,8 +210,8 @@ func (c *Caches) SetLimits(opts Options) {
 func (c *Caches) Problem() error { return c.reports.current() }
 
 // Clear empties the named caches ("memory" is one too), or all of them when none is named, but for what is pinned or in
-// use, and says how much that is. With the manifests, the artifacts that have none now leave the catalogue. The memory tier stands for the
-// others, so it is emptied whichever is named.
+// use, and says how much that is. With the manifests, the artifacts that have none now leave the catalogue. The memory
+// tier stands for the others, so it is emptied whichever is named.
 func (c *Caches) Clear(ctx context.Context, names []string) (store.Report, error) {
 	var folders []string
 	for _, name := range names {

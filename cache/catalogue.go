@@ -135,8 +135,8 @@ func (c *Catalogue) Len() int {
 }
 
 // Pin sets or ends the pin of an artifact in the catalogue, durably; a pin that stands keeps the list of its files. It
-// fails with fault.ArtifactUnknown, and when the disk refuses. What the pin means to the store is Caches.PinArtifact's to do, which calls
-// this.
+// fails with fault.ArtifactUnknown, and when the disk refuses. The store hears of it at the next start only: use
+// Caches.PinArtifact, which calls this.
 func (c *Catalogue) Pin(registry, repository string, d digest.Digest, pinned bool) error {
 	n := name{registry, repository, d}
 	c.mu.RLock()

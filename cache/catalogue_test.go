@@ -144,13 +144,15 @@ func TestCataloguePin(t *testing.T) {
 	if err := c.Record(a); err != nil { // a record does not touch the pin
 		t.Fatal(err)
 	}
-	if got, _ := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds()).Get(a.Registry, a.Repository, a.Digest); !got.Pinned {
+	restarted := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())
+	if got, _ := restarted.Get(a.Registry, a.Repository, a.Digest); !got.Pinned {
 		t.Error("the pin is lost")
 	}
 	if err := c.Pin(a.Registry, a.Repository, a.Digest, false); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds()).Get(a.Registry, a.Repository, a.Digest); got.Pinned {
+	restarted = openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())
+	if got, _ := restarted.Get(a.Registry, a.Repository, a.Digest); got.Pinned {
 		t.Error("the pin is still there")
 	}
 }
@@ -236,10 +238,11 @@ func TestCatalogueWritesSeldom(t *testing.T) {
 		clk.Add(time.Minute)
 		use()
 	}
-	if c.Granted(testScope, clk.Now().Add(24*time.Hour-1)) == false {
+	if !c.Granted(testScope, clk.Now().Add(24*time.Hour-1)) {
 		t.Error("the grant did not grow in memory")
 	}
-	if again := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds()); !again.Granted(testScope, clk.Now().Add(23*time.Hour-1)) {
+	killed := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())
+	if !killed.Granted(testScope, clk.Now().Add(23*time.Hour-1)) {
 		t.Error("on disk the grant is more than an hour behind")
 	}
 	// What is in memory only is written down at the end.
@@ -281,7 +284,8 @@ func TestCatalogueShortGrants(t *testing.T) {
 	if err := c.Grant(testScope, clk.Now().Add(time.Minute)); err != nil { // made shorter: that counts at once
 		t.Fatal(err)
 	}
-	if err := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds()); err.Granted(testScope, clk.Now().Add(time.Minute)) {
+	again := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())
+	if again.Granted(testScope, clk.Now().Add(time.Minute)) {
 		t.Error("after a restart the longer grant is back")
 	}
 	if err := c.Revoke(testScope); err != nil {
@@ -358,7 +362,8 @@ func TestCatalogueCompacts(t *testing.T) {
 	if largest > minCompact+4096 || fi.Size() != c.journal.size || fi.Size() >= largest {
 		t.Errorf("one artifact takes %d bytes, %d at most; the file has %d", c.journal.size, largest, fi.Size())
 	}
-	if got, ok := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds()).Get(a.Registry, a.Repository, a.Digest); !ok || !got.same(a) {
+	restarted := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())
+	if got, ok := restarted.Get(a.Registry, a.Repository, a.Digest); !ok || !got.same(a) {
 		t.Errorf("after a restart: %+v", got)
 	}
 	if names, err := os.ReadDir(dir); err != nil || len(names) != 1 {
@@ -372,7 +377,8 @@ func TestCatalogueCompacts(t *testing.T) {
 	if err := os.WriteFile(path, bytes.Repeat(raw, minCompact/len(raw)+2), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if again := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds()); again.journal.size > 4096 || len(again.All()) != 1 {
+	again := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())
+	if again.journal.size > 4096 || len(again.All()) != 1 {
 		t.Errorf("after a start one artifact takes %d bytes", again.journal.size)
 	}
 }
@@ -546,9 +552,10 @@ func FuzzCatalogue(f *testing.F) {
 	f.Add([]byte(nil))
 	f.Add([]byte("\n\n1 00000000 {}\n"))
 	f.Add(lines(record{Op: opPin, Artifact: &a, Contents: make([]byte, packedKey)}, record{Op: opTag, Name: &n, Tag: "v1"},
-		record{Op: opGrant, Scope: &testScope, Until: testTime}, record{Op: opProve, Proof: proof[:]}, record{Op: opUnpin, Name: &n}))
-	f.Add(lines(record{Op: opPin}, record{Op: opTag}, record{Op: opGrant}, record{Op: opProve, Proof: []byte{1}}, record{Op: "new"},
-		record{Op: opArtifact, Artifact: &Artifact{Digest: "sha256:00"}}, record{Op: opForget, Name: &name{}}))
+		record{Op: opGrant, Scope: &testScope, Until: testTime}, record{Op: opProve, Proof: proof[:]},
+		record{Op: opUnpin, Name: &n}))
+	f.Add(lines(record{Op: opPin}, record{Op: opTag}, record{Op: opGrant}, record{Op: opProve, Proof: []byte{1}},
+		record{Op: "new"}, record{Op: opArtifact, Artifact: &Artifact{Digest: "sha256:00"}}, record{Op: opForget, Name: &name{}}))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		read := func(raw []byte) *Catalogue {
 			c := &Catalogue{now: newClock().Now, state: newState(defaultBounds())}
@@ -561,8 +568,9 @@ func FuzzCatalogue(f *testing.F) {
 		for _, raw := range [][]byte{raw, fmt.Appendf(nil, "\n1 %08x %s\n", checksum(raw), raw)} {
 			c := read(raw)
 			again := read(lines(c.state.records(testTime)...))
-			if again.journal.damaged != 0 || !reflect.DeepEqual(again.All(), c.All()) {
-				t.Errorf("%q: written anew, %d damaged:\n%+v, want\n%+v", raw, again.journal.damaged, again.All(), c.All())
+			if again.journal.damaged != 0 || !reflect.DeepEqual(again.All(), c.All()) ||
+				!reflect.DeepEqual(again.state.pins, c.state.pins) || !reflect.DeepEqual(again.state.proofs, c.state.proofs) {
+				t.Errorf("%q: written anew, %d damaged:\n%+v, want\n%+v", raw, again.journal.damaged, again.state, c.state)
 			}
 		}
 	})

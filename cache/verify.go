@@ -16,7 +16,8 @@ import (
 // blocks are checked, and the bad ones dropped.
 //
 // It ends early with ctx, and else fails only when a cache can't be listed. What is evicted meanwhile is left out.
-func (c *Caches) Verify(ctx context.Context, progress func(done, total, bytes int64), found func(cache, key, why string)) error {
+func (c *Caches) Verify(ctx context.Context, progress func(done, total, bytes int64),
+	found func(cache, key, why string)) error {
 	v := verification{ctx: ctx, progress: progress, found: found}
 	if v.progress == nil {
 		v.progress = func(int64, int64, int64) {}

@@ -159,18 +159,22 @@ func TestVerifyBlocks(t *testing.T) {
 	if n := told.corruptions(FolderBlocks); n != 2 {
 		t.Errorf("%d corruptions were told", n)
 	}
-	for d, blocks := range map[digest.Digest][]bool{
-		part: {true, false, false, false, false, true}, whole: {true, true}, liar: nil,
+	for _, tc := range []struct {
+		blob   digest.Digest
+		size   int
+		blocks []bool
+	}{
+		{part, len(data), []bool{true, false, false, false, false, true}}, {whole, len(other), []bool{true, true}}, {liar, len(other), nil},
 	} {
 		var has []bool
-		if p, err := c.Blocks.Open(d, map[bool]int64{true: int64(len(data)), false: int64(len(other))}[d == part], false); err == nil {
+		if p, err := c.Blocks.Open(tc.blob, int64(tc.size), false); err == nil {
 			for b := range p.Blocks() {
 				has = append(has, p.Has(b))
 			}
 			_ = p.Close()
 		}
-		if !slices.Equal(has, blocks) {
-			t.Errorf("%s has blocks %v, want %v", d, has, blocks)
+		if !slices.Equal(has, tc.blocks) {
+			t.Errorf("%s has blocks %v, want %v", tc.blob, has, tc.blocks)
 		}
 	}
 	// A file that is no partial any more.
@@ -179,7 +183,8 @@ func TestVerifyBlocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	c = open(t, opts)
-	if found, _, _, _ := verified(t, c); len(found[NameBlock]) != 1 || c.Store.Class(FolderBlocks).Contains(store.KeyOf(whole)) {
+	found, _, _, _ = verified(t, c)
+	if len(found[NameBlock]) != 1 || c.Store.Class(FolderBlocks).Contains(store.KeyOf(whole)) {
 		t.Errorf("cut to 100 bytes: found %v", found)
 	}
 }
