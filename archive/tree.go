@@ -110,7 +110,7 @@ func (t *Tree) Stat(path string) (Node, error) {
 	case i < len(t.entries) && isBelow(t.entries[i].Path, path):
 		return Node{Path: path, Dir: true}, nil
 	}
-	return Node{}, fault.New(fault.FileUnknown, "the archive holds no %q", path)
+	return Node{}, fault.New(fault.FileUnknown, "the archive holds no %q", path).Try("`blobd ls` lists what it holds")
 }
 
 // ReadDir returns the children of the folder at path, sorted by name. It looks at the children only, not at what is
