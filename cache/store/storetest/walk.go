@@ -1,0 +1,135 @@
+package storetest
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/blobd/blobd/cache/store"
+)
+
+// FaultWalk runs a day in a store's life (open, put, replace, read, fill, remove, close) again and again; each time
+// another call to the file system fails with err, the first, the second, and so on until none is left. With sticky all
+// calls after it fail as well. Whatever fails, no caller sees a wrong byte, no file stays open, and the next start finds a
+// store that counts right and has no temporary files.
+func FaultWalk(t *testing.T, err error, sticky bool) {
+	for n := 1; ; n++ {
+		opts := Options(t, 16<<20)
+		disk := WithoutSync()
+		opts.FS = disk
+		disk.Fail(n, err, sticky)
+		day(t, n, opts)
+		if open := disk.OpenFiles(); open != 0 {
+			t.Fatalf("call %d: %d files are still open", n, open)
+		}
+		fired := disk.Fired()
+		disk.Fail(0, nil, false)
+		nextDay(t, n, opts)
+		if t.Failed() {
+			return
+		}
+		if fired == 0 {
+			t.Logf("%d calls", n-1)
+			return
+		}
+	}
+}
+
+func dayData() [][]byte {
+	return [][]byte{Data(1, 1000), Data(2, 300_000), Data(3, 3*store.BlockSize+7)}
+}
+
+// day ignores errors: it is about what must not happen nevertheless.
+func day(t *testing.T, n int, opts store.Options) {
+	s, err := store.Open(opts)
+	if err != nil {
+		return
+	}
+	defer s.Close()
+	s.StartEviction()
+	for round := range 2 {
+		for i, data := range dayData() {
+			c := s.Class([]string{"small", "data", "data"}[i])
+			_ = c.Put(t.Context(), KeyFor(data), data)
+			if got, err := c.Get(KeyFor(data), nil); err == nil && !bytes.Equal(got, data) {
+				t.Errorf("call %d: object %d has wrong bytes", n, i)
+			}
+			if w, err := c.Create(t.Context(), store.DerivedKey("given up"), -1); err == nil {
+				_, _ = w.Write(data)
+				_ = w.Close()
+			}
+			fillDay(t, n, s.Class("blocks"), data, round)
+		}
+	}
+	gone := dayData()[0]
+	_, _ = s.Class("small").Remove(KeyFor(gone), store.ReasonRemoved)
+	_, _ = s.Class("blocks").Remove(KeyFor(gone), store.ReasonCorrupt)
+	<-s.Scanned()
+	if u := s.Usage(); u.Reserved != 0 {
+		t.Errorf("call %d: %d bytes are still reserved", n, u.Reserved)
+	}
+}
+
+func fillDay(t *testing.T, n int, c *store.Class, data []byte, round int) {
+	p, err := c.OpenPartial(KeyFor(data), int64(len(data)), true)
+	if err != nil {
+		return
+	}
+	defer p.Close()
+	if res, err := p.Reserve(t.Context(), p.Blocks()); err == nil {
+		for i := range p.Blocks() {
+			if i%2 == round {
+				_ = p.WriteBlock(res, i, block(data, i))
+			}
+		}
+		res.Release()
+	}
+	checkBlocks(t, n, p, data)
+	p.Drop(0, 1)
+}
+
+func checkBlocks(t *testing.T, n int, p *store.Partial, data []byte) {
+	buf := make([]byte, store.BlockSize)
+	for i := range p.Blocks() {
+		got, err := p.ReadBlock(i, buf)
+		if err == nil && !bytes.Equal(buf[:got], block(data, i)) {
+			t.Errorf("call %d: block %d has wrong bytes", n, i)
+		}
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("call %d: block %d: %v", n, i, err)
+		}
+	}
+}
+
+// nextDay opens the store on a disk without faults and looks at everything.
+func nextDay(t *testing.T, n int, opts store.Options) {
+	s, err := store.Open(opts)
+	if err != nil {
+		t.Errorf("call %d: next start: %v", n, err)
+		return
+	}
+	defer s.Close()
+	s.StartEviction()
+	<-s.Scanned()
+	sameAsDisk(t, s, opts)
+	for i, data := range dayData() {
+		c := s.Class([]string{"small", "data", "data"}[i])
+		if got, err := c.Get(KeyFor(data), nil); err == nil && !bytes.Equal(got, data) {
+			t.Errorf("call %d: next start: object %d has wrong bytes", n, i)
+		}
+		if p, err := s.Class("blocks").OpenPartial(KeyFor(data), int64(len(data)), false); err == nil {
+			checkBlocks(t, n, p, data)
+			p.Close()
+		}
+		put(t, c, data)
+		if !has(t, c, KeyFor(data)) {
+			t.Errorf("call %d: next start: object %d can't be put", n, i)
+		}
+	}
+	for _, f := range Files(t, opts.Dir) {
+		if contains(f, "/tmp/") && contains(f, opts.Dir+"/data/tmp/") {
+			t.Errorf("call %d: left behind: %s", n, f)
+		}
+	}
+	sameAsDisk(t, s, opts)
+}
