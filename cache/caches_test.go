@@ -16,6 +16,7 @@ import (
 
 	"github.com/blobd/blobd/cache/store"
 	"github.com/blobd/blobd/internal/fault"
+	"github.com/blobd/blobd/internal/vfs"
 )
 
 // listener counts what the caches tell.
@@ -345,4 +346,54 @@ func TestClear(t *testing.T) {
 		t.Error("the manifest is still there")
 	}
 	kept.check(t, c)
+}
+
+// TestOpenOnADiskThatRefuses: what is there is served, nothing more is kept, and it is told.
+func TestOpenOnADiskThatRefuses(t *testing.T) {
+	opts := Options{Dir: t.TempDir()}
+	c := open(t, opts)
+	a := archive(t, c, "a", "1", "2")
+	if err := c.PinArtifact(a.Artifact, slices.Values(a.files), true); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	disk, told := &badDisk{FS: vfs.OS()}, &listener{}
+	disk.failAt(0, true)
+	opts.FS, opts.Observer = disk, told
+	c, err := Open(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }() // it fails too
+	a.check(t, c)
+	if got, ok := c.Catalogue.Get(a.Registry, a.Repository, a.Digest); !ok || !got.Pinned {
+		t.Errorf("the catalogue has %+v, %v", got, ok)
+	}
+	b := testArtifact(1)
+	if err := c.Catalogue.Record(b); !errors.Is(err, errDisk) {
+		t.Errorf("Record: %v", err)
+	}
+	if _, ok := c.Catalogue.Get(b.Registry, b.Repository, b.Digest); !ok {
+		t.Error("what was recorded does not stand in memory")
+	}
+	if err := c.Refs.Put(t.Context(), testScope, "v1", Ref{Missing: true}); !errors.Is(err, errDisk) {
+		t.Errorf("Put: %v", err)
+	}
+	if !errors.Is(c.Problem(), errDisk) {
+		t.Errorf("the problem is %v", c.Problem())
+	}
+	disk.failAt(-1, false)
+	if err := errors.Join(
+		c.Catalogue.Pin(b.Registry, b.Repository, b.Digest, true),
+		c.Refs.Put(t.Context(), testScope, "v1", Ref{Missing: true}),
+	); err != nil || c.Problem() != nil {
+		t.Errorf("the disk is well again: %v, %v", err, c.Problem())
+	}
+	told.mu.Lock()
+	defer told.mu.Unlock()
+	if n := len(told.problems); n < 2 || told.problems[n-1] != nil || !errors.Is(told.problems[0], errDisk) {
+		t.Errorf("heard %v", told.problems)
+	}
 }

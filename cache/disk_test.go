@@ -1,14 +1,15 @@
 package cache
 
 import (
-	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/blobd/blobd/internal/vfs"
 )
 
-var errDisk = errors.New("the disk refuses")
+var errDisk = fmt.Errorf("the disk refuses: %w", syscall.ENOSPC)
 
 // badDisk is a file system whose N-th writing call fails, or all from the N-th on.
 type badDisk struct {
@@ -60,6 +61,9 @@ func (d *badDisk) Rename(from, to string) error {
 }
 
 func (d *badDisk) MkdirAll(name string) error {
+	if in, err := d.FS.Lstat(name); err == nil && in.Dir {
+		return nil // as on a full disk
+	}
 	if err := d.call(); err != nil {
 		return err
 	}
