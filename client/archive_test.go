@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -196,6 +197,32 @@ func TestFileReads(t *testing.T) {
 	if got, err := io.ReadAll(struct{ io.Reader }{f}); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("ReadAll: %d bytes, %v", len(got), err)
 	}
+}
+
+// One archive and one open file serve many goroutines.
+func TestParallelReads(t *testing.T) {
+	d := clienttest.Start(t)
+	want := big()
+	d.Tag(ref, files())
+	a := pull(t, dial(t, d))
+	f, err := a.Open("big.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var group sync.WaitGroup
+	for i := range 16 {
+		group.Go(func() {
+			if got, err := a.ReadFile("big.bin"); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("ReadFile: %d bytes, %v", len(got), err)
+			}
+			buf, at := make([]byte, 100_000), int64(i)*150_001
+			if _, err := f.(io.ReaderAt).ReadAt(buf, at); err != nil || !bytes.Equal(buf, want[at:at+int64(len(buf))]) {
+				t.Errorf("ReadAt(%d): %v", at, err)
+			}
+		})
+	}
+	group.Wait()
 }
 
 // Opening a file and reading its end asks for the end alone.

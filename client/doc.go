@@ -13,5 +13,6 @@
 // Stream, which belongs to one goroutine at a time (File.ReadAt may be called in parallel).
 //
 // What the daemon can't do yet is tried again: a connection while it starts or its accept queue is full, and a call that
-// it refused because it is starting or draining, at most four times and never after the first answer arrived.
+// it refused because it is starting or draining, or whose connection broke, at most four times in all and never after
+// the first answer arrived.
 package client

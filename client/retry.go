@@ -19,7 +19,8 @@ const (
 	maxDelay = 5 * time.Second
 )
 
-// again reports whether a call that failed with err was not even begun, and waits until it may be tried again.
+// again reports whether a call that failed with err can be made once more, and waits until it may be: the daemon refused
+// it because it comes or goes, or the connection broke before an answer. Every call of the contract may be repeated.
 func (d *dialer) again(ctx context.Context, try int, err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	if !ok || e.Code != codes.Unavailable || try >= maxTries {
@@ -28,7 +29,7 @@ func (d *dialer) again(ctx context.Context, try int, err error) bool {
 	switch e.Reason {
 	case DaemonUnreachable, "STARTING", "SHUTTING_DOWN":
 	default:
-		return false // the registry's trouble: the daemon has tried already
+		return false // the registry's trouble: the daemon itself has tried again
 	}
 	delay := firstDelay << (try - 1)
 	if e.RetryAfter > 0 {
@@ -37,7 +38,7 @@ func (d *dialer) again(ctx context.Context, try int, err error) bool {
 	return sleep(ctx, min(delay, maxDelay)) == nil
 }
 
-// unary turns errors into *Error and tries again what was not begun.
+// unary turns errors into *Error and tries again.
 func (d *dialer) unary(
 	ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker,
 	opts ...grpc.CallOption,

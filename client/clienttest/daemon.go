@@ -39,11 +39,14 @@ type Call struct {
 // Daemon serves what Tag gave it. Its methods can be called while it serves.
 type Daemon struct {
 	Socket string
+	Health *health.Server // serving from the start
 
 	// Before, when set, is asked before each call is answered; AfterData when all of a file's bytes were sent, in place
 	// of the summary. An error is the answer then; Status makes one. Both are set before the first call.
 	Before    func(Call) error
 	AfterData func(Call) error
+	// Stale, when set before the first call, is how old every answer by tag is, the registry being away.
+	Stale time.Duration
 	// Listing, when set before the first call, is what List sends in place of what there is.
 	Listing []*blobdv1.Entry
 	// Admin, when set before the first call, answers the admin service.
@@ -79,10 +82,13 @@ func Listen(path string) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Daemon{Socket: path, tags: map[string]string{}, trees: map[string]fstest.MapFS{}, server: grpc.NewServer()}
+	d := &Daemon{
+		Socket: path, Health: health.NewServer(), server: grpc.NewServer(),
+		tags: map[string]string{}, trees: map[string]fstest.MapFS{},
+	}
 	blobdv1.RegisterBlobdServiceServer(d.server, service{daemon: d})
 	blobdv1.RegisterAdminServiceServer(d.server, admin{daemon: d})
-	healthv1.RegisterHealthServer(d.server, health.NewServer())
+	healthv1.RegisterHealthServer(d.server, d.Health)
 	go d.server.Serve(listener)
 	return d, nil
 }
@@ -165,11 +171,17 @@ func (d *Daemon) find(call Call) (fstest.MapFS, *blobdv1.Resolution, error) {
 			call.Reference+": the registry has no such manifest", "check the name and the tag", 0)
 	}
 	_, digest, _ := strings.Cut(name, "@")
-	return tree, &blobdv1.Resolution{
+	steps := []*blobdv1.Step{
+		{Step: "ref", Source: source}, {Step: "manifest", Source: "cache"}, {Step: "index", Source: "memory"},
+	}
+	res := &blobdv1.Resolution{
 		Reference: name, Digest: digest, MediaType: "application/vnd.oci.image.manifest.v1+json",
-		ArtifactType: "application/vnd.meigma.blob.v1", Age: durationpb.New(0),
-		Steps: []*blobdv1.Step{{Step: "ref", Source: source}, {Step: "manifest", Source: "cache"}, {Step: "index", Source: "memory"}},
-	}, nil
+		ArtifactType: "application/vnd.meigma.blob.v1", Age: durationpb.New(0), Steps: steps,
+	}
+	if source == "cache" && d.Stale > 0 {
+		res.Stale, res.Age = true, durationpb.New(d.Stale)
+	}
+	return tree, res, nil
 }
 
 // look finds a path in a tree.

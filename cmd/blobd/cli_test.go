@@ -249,6 +249,46 @@ func TestCatOfWrongBytesFails(t *testing.T) {
 	}
 }
 
+func TestHealthcheckOfADrainingDaemon(t *testing.T) {
+	d, _ := start(t)
+	d.Health.Shutdown()
+	got := blobd(t, d, "healthcheck")
+	if got.code != exitUnreachable || got.stdout != "" || got.stderr != "blobd: the daemon is not serving; see its log\n" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestStalenessIsSaid(t *testing.T) {
+	d, digest := start(t)
+	d.Stale = 2 * time.Hour
+	want := "blobd: the registry can't be had; this is what the tag was 2h ago: " + digest + "\n"
+	for _, args := range []string{"ls " + ref, "cat " + ref + " hello.txt", "manifest " + ref, "cp " + ref + ":/hello.txt -", "prefetch " + ref} {
+		if got := blobd(t, d, strings.Fields(args)...); got.code != 0 || got.stderr != want {
+			t.Errorf("%s: %+v", args, got)
+		}
+	}
+	if got := blobd(t, d, "pull", ref); !strings.Contains(got.stdout, "2h ago: stale") {
+		t.Errorf("pull: %+v", got)
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	d, _ := start(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	entered := make(chan struct{})
+	d.Before = func(clienttest.Call) error {
+		close(entered)
+		<-ctx.Done()
+		return nil
+	}
+	go func() { <-entered; cancel() }()
+	var stdout, stderr bytes.Buffer
+	a := &app{stdout: &stdout, stderr: &stderr}
+	if code := a.run(ctx, []string{"--socket", d.Socket, "pull", ref}); code != exitOther || stderr.String() != "blobd: interrupted\n" {
+		t.Errorf("exit %d, %q", code, stderr.String())
+	}
+}
+
 // Nobody reads stdout any more: that is no error to talk about.
 func TestClosedPipe(t *testing.T) {
 	d := clienttest.Start(t)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -58,19 +57,21 @@ func (a *app) report(err error) int {
 	switch {
 	case f.Exit == exitPipe:
 	case a.format == formatJSON:
-		raw, jsonErr := json.Marshal(map[string]failure{"error": f})
-		if jsonErr == nil {
-			fmt.Fprintf(a.stderr, "%s\n", raw)
-		}
+		writeJSON(a.stderr, map[string]failure{"error": f})
 	default:
 		a.note("%s", f.line())
 	}
 	return f.Exit
 }
 
-// note prints one line on stderr.
+// note prints one line on stderr, an object {"note": …} with -o json.
 func (a *app) note(format string, args ...any) {
-	fmt.Fprintf(a.stderr, "blobd: %s\n", oneLine(fmt.Sprintf(format, args...)))
+	text := oneLine(fmt.Sprintf(format, args...))
+	if a.format == formatJSON {
+		writeJSON(a.stderr, map[string]string{"note": text})
+		return
+	}
+	fmt.Fprintf(a.stderr, "blobd: %s\n", text)
 }
 
 // oneLine replaces what would break a line or a terminal.
