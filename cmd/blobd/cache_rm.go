@@ -10,10 +10,11 @@ import (
 
 func newCacheRmCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:     "rm REF",
-		Short:   "Forget an artifact, and free what no other names",
-		Example: `  blobd cache rm registry.example/team/assets:v1`,
-		Args:    takes(1, 1),
+		Use:               "rm REF",
+		Short:             "Forget an artifact, and free what no other names",
+		Example:           `  blobd cache rm registry.example/team/assets:v1`,
+		Args:              takes(1, 1),
+		ValidArgsFunction: a.completeRef,
 		RunE: a.admin(func(ctx context.Context, admin blobdv1.AdminServiceClient, args []string) error {
 			r, err := admin.Remove(ctx, &blobdv1.RemoveRequest{Reference: args[0]})
 			if err != nil {

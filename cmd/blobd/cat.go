@@ -18,7 +18,8 @@ resolved to. When a file turns out not to be what its archive says, its bytes ma
 code tells (--require-verified checks first).`,
 		Example: `  blobd cat registry.example/team/assets:v1 index.html
   blobd cat --offset 1MiB --length 4KiB registry.example/team/assets:v1 data.bin`,
-		Args: takes(2, -1),
+		Args:              takes(2, -1),
+		ValidArgsFunction: a.completeRef,
 	}
 	cmd.Flags().Var(&offset, "offset", "start here in each file")
 	cmd.Flags().Var(&length, "length", "write at most so many bytes of each file (default to its end)")

@@ -457,6 +457,30 @@ func TestAdminCommands(t *testing.T) {
 	}
 }
 
+func TestCompletion(t *testing.T) {
+	d, _ := start(t)
+	for name, row := range map[string]struct {
+		service blobdv1.AdminServiceServer
+		args    []string
+		want    string
+	}{
+		"reference":        {new(fakeAdmin), []string{"pull", "local"}, "localhost:5000/team/assets:v1\n"},
+		"another":          {new(fakeAdmin), []string{"pull", "ghcr.io/"}, ":4\n"},
+		"path":             {new(fakeAdmin), []string{"ls", ref, ""}, ":4\n"},
+		"source of cp":     {new(fakeAdmin), []string{"cp", ""}, "localhost:5000/team/assets:v1\n"},
+		"place of cp":      {new(fakeAdmin), []string{"cp", ref, ""}, ":0\n"},
+		"no right to list": {nil, []string{"pull", ""}, ":4\n"},
+		"cache":            {nil, []string{"cache", "clear", "co"}, "content\n"},
+	} {
+		d.Admin = row.service
+		args := append([]string{"__complete", row.args[0], "--socket", d.Socket}, row.args[1:]...)
+		got := blobd(t, nil, args...)
+		if got.code != 0 || !strings.HasPrefix(got.stdout, row.want) {
+			t.Errorf("%s: got %+v, want %q", name, got, row.want)
+		}
+	}
+}
+
 // Every command says what it does, and all but the groups show how.
 func TestEveryCommandHasHelp(t *testing.T) {
 	root := newRootCommand(&app{})

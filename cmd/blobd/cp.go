@@ -31,7 +31,7 @@ When some files can't be copied the others are, and each that could not is named
 		Example: `  blobd cp registry.example/team/assets:v1 ./assets
   blobd cp registry.example/team/assets:v1:/css ./css
   blobd cp --force localhost:5000/team/assets:v1:/index.html .`,
-		Args: takes(2, 2),
+		Args: takes(2, 2), ValidArgsFunction: a.completeCopy,
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "overwrite files that exist")
 	flags := addReadFlags(cmd)

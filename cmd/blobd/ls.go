@@ -25,7 +25,8 @@ it would act on are quoted. With -o json each entry is an object on a line of it
 		Example: `  blobd ls registry.example/team/assets:v1
   blobd ls -lR registry.example/team/assets:v1 css
   blobd ls -R registry.example/team/assets:v1 | grep '\.css$'`,
-		Args: takes(1, 2),
+		Args:              takes(1, 2),
+		ValidArgsFunction: a.completeRef,
 	}
 	cmd.Flags().BoolVarP(&l.long, "long", "l", false, "show mode, size and modification time")
 	cmd.Flags().BoolVarP(&l.recursive, "recursive", "R", false, "list the whole tree, by whole paths")

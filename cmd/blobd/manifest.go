@@ -10,8 +10,9 @@ func newManifestCommand(a *app) *cobra.Command {
 		Short: "Write a manifest to stdout",
 		Long: `Manifest writes the manifest of a reference to stdout, byte for byte as the registry has it, whatever kind of artifact
 it is of.`,
-		Example: `  blobd manifest registry.example/team/assets:v1 | sha256sum`,
-		Args:    takes(1, 1),
+		Example:           `  blobd manifest registry.example/team/assets:v1 | sha256sum`,
+		Args:              takes(1, 1),
+		ValidArgsFunction: a.completeRef,
 	}
 	flags := new(readFlags)
 	flags.freshness(cmd.Flags())

@@ -16,8 +16,9 @@ func newPinCommand(a *app) *cobra.Command {
 		Short: "Keep an artifact from eviction",
 		Long: `Pin keeps an artifact, and what is cached of its files now or later, from eviction, until it is unpinned; it outlives
 the daemon. What would not fit the cache is refused. A pin fetches no files: blobd prefetch does.`,
-		Example: `  blobd pin registry.example/team/assets:v1 && blobd prefetch registry.example/team/assets:v1`,
-		Args:    takes(1, 1),
+		Example:           `  blobd pin registry.example/team/assets:v1 && blobd prefetch registry.example/team/assets:v1`,
+		Args:              takes(1, 1),
+		ValidArgsFunction: a.completeRef,
 	}
 	flags := new(readFlags)
 	flags.freshness(cmd.Flags())
@@ -45,10 +46,11 @@ the daemon. What would not fit the cache is refused. A pin fetches no files: blo
 
 func newUnpinCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:     "unpin REF",
-		Short:   "End a pin",
-		Example: `  blobd unpin registry.example/team/assets:v1`,
-		Args:    takes(1, 1),
+		Use:               "unpin REF",
+		Short:             "End a pin",
+		Example:           `  blobd unpin registry.example/team/assets:v1`,
+		Args:              takes(1, 1),
+		ValidArgsFunction: a.completeRef,
 		RunE: a.admin(func(ctx context.Context, admin blobdv1.AdminServiceClient, args []string) error {
 			r, err := admin.Unpin(ctx, &blobdv1.UnpinRequest{Reference: args[0]})
 			if err != nil {

@@ -18,7 +18,8 @@ func newPrefetchCommand(a *app) *cobra.Command {
 against the whole path and against each of its parent folders: * matches anything but a slash.`,
 		Example: `  blobd prefetch registry.example/team/assets:v1
   blobd prefetch registry.example/team/assets:v1 css 'img/*.png'`,
-		Args: takes(1, -1),
+		Args:              takes(1, -1),
+		ValidArgsFunction: a.completeRef,
 	}
 	flags := new(readFlags)
 	flags.freshness(cmd.Flags())

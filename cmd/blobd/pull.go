@@ -19,7 +19,8 @@ fetched when they are read; with --all they are fetched now.`,
 		Example: `  blobd pull registry.example/team/assets:v1
   blobd pull --all registry.example/team/assets:v1
   blobd pull --max-age 0 -o json registry.example/team/assets:v1 | jq -r .digest`,
-		Args: takes(1, 1),
+		Args:              takes(1, 1),
+		ValidArgsFunction: a.completeRef,
 	}
 	flags := addReadFlags(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "fetch every file into the cache")

@@ -16,7 +16,8 @@ func newStatCommand(a *app) *cobra.Command {
 		Short: "Describe an archive, or a file or folder in it",
 		Example: `  blobd stat registry.example/team/assets:v1
   blobd stat -o json registry.example/team/assets:v1 index.html | jq -r .digest`,
-		Args: takes(1, 2),
+		Args:              takes(1, 2),
+		ValidArgsFunction: a.completeRef,
 	}
 	flags := new(readFlags)
 	flags.freshness(cmd.Flags())
