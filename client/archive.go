@@ -42,7 +42,8 @@ func (a *Archive) WithContext(ctx context.Context) *Archive {
 
 // Open opens a file or folder. A file is an io.ReaderAt, io.Seeker and io.WriterTo; a folder is an fs.ReadDirFile. Bytes
 // are fetched when they are read. A Read passes on what has arrived, and ends in an error instead of io.EOF when the
-// file turns out not to be what its archive says.
+// file turns out not to be what its archive says. Who reads nothing for the daemon's idle time-out, a minute by default,
+// in the midst of a sequence of Reads gets an error with the reason READER_IDLE, and can go on after a Seek to where it is.
 func (a *Archive) Open(name string) (fs.File, error) {
 	e, err := a.stat("open", name)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -392,5 +393,45 @@ func TestSocketRule(t *testing.T) {
 	t.Setenv(client.SocketEnv, "/elsewhere/s")
 	if got := client.DefaultSocket(); got != "/elsewhere/s" {
 		t.Errorf("the environment is not heard: %s", got)
+	}
+}
+
+// A reader that the daemon dropped goes on where it was.
+func TestSeekAfterADroppedRead(t *testing.T) {
+	d := clienttest.Start(t)
+	d.Tag(ref, files())
+	var dropped atomic.Bool
+	d.AfterData = func(clienttest.Call) error {
+		if dropped.Swap(true) {
+			return nil
+		}
+		return clienttest.Status(codes.Aborted, "READER_IDLE", "the reader took nothing for 1m0s", "", 0)
+	}
+	f, err := pull(t, dial(t, d)).Open("hello.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	reader := struct{ io.Reader }{f}
+	if _, err := io.ReadAll(reader); err == nil {
+		t.Fatal("no error")
+	}
+	if at, err := f.(io.Seeker).Seek(2, io.SeekStart); err != nil || at != 2 {
+		t.Fatalf("Seek = %d, %v", at, err)
+	}
+	if got, err := io.ReadAll(reader); err != nil || string(got) != "llo\n" {
+		t.Errorf("read on: %q, %v", got, err)
+	}
+	// The same offset as before the error counts as a new start, too.
+	dropped.Store(false)
+	f.(io.Seeker).Seek(0, io.SeekStart)
+	if _, err := io.ReadAll(reader); err == nil {
+		t.Fatal("no error the second time")
+	}
+	if at, _ := f.(io.Seeker).Seek(0, io.SeekCurrent); at != 6 {
+		t.Errorf("the offset is %d", at)
+	}
+	if got, err := io.ReadAll(reader); err != nil || len(got) != 0 {
+		t.Errorf("after a Seek to where it is: %q, %v", got, err)
 	}
 }
