@@ -22,9 +22,11 @@ func (h *Host) Command(ctx context.Context, args ...string) *exec.Cmd {
 }
 
 // Run runs a client command to its end.
-func (h *Host) Run(ctx context.Context, args ...string) Result {
+func (h *Host) Run(ctx context.Context, args ...string) Result { return Run(h.Command(ctx, args...)) }
+
+// Run runs a command of Host.Command to its end.
+func Run(cmd *exec.Cmd) Result {
 	var stdout, stderr bytes.Buffer
-	cmd := h.Command(ctx, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	r := Result{Stdout: stdout.Bytes(), Stderr: stderr.String()}
