@@ -160,3 +160,37 @@ func TestOtherMessagesAreUntouched(t *testing.T) {
 		t.Errorf("got %v as %q", got, wire.Codec().Name())
 	}
 }
+
+// Whatever comes, a Response says what generated code says.
+func FuzzResponse(f *testing.F) {
+	for _, m := range []*blobdv1.ReadFileResponse{
+		{}, {Data: []byte("x")}, {Header: &blobdv1.ReadFileHeader{Length: 3}}, {Data: []byte("y"), Summary: &blobdv1.ReadFileSummary{}},
+	} {
+		raw, err := proto.Marshal(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw, 3)
+	}
+	f.Add([]byte{0x0A, 0x81, 0x00, 'z'}, 1) // a length that is longer than it need be
+	f.Fuzz(func(t *testing.T, raw []byte, piece int) {
+		if piece < 1 {
+			piece = 1
+		}
+		var want blobdv1.ReadFileResponse
+		wantErr := proto.Unmarshal(raw, &want)
+		var got wire.Response
+		err := wire.Codec().Unmarshal(split(raw, piece), &got)
+		if (err == nil) != (wantErr == nil) {
+			t.Fatalf("error %v, generated code has %v", err, wantErr)
+		}
+		if err != nil {
+			return
+		}
+		defer got.Free()
+		if !bytes.Equal(got.Data.Materialize(), want.Data) || !proto.Equal(got.Header, want.Header) ||
+			!proto.Equal(got.Summary, want.Summary) {
+			t.Fatalf("got %v, %v, %v; generated code has %v", got.Data, got.Header, got.Summary, &want)
+		}
+	})
+}
