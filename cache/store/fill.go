@@ -64,7 +64,7 @@ func (p *Partial) WriteBlock(res *Reservation, block int, data []byte) error {
 	if err == nil {
 		err = st.record(block, crc32.Checksum(data, castagnoli()))
 	}
-	st.settle(p.h, res)
+	st.settle(p.h, res, blockCost)
 	if err != nil {
 		st.c.s.trouble(err)
 		return st.writeError(block, err)
@@ -111,13 +111,14 @@ func (st *partialState) record(block int, sum uint32) error {
 	return nil
 }
 
-// settle asks the disk what the file takes now, and takes that much from the reservation.
-func (st *partialState) settle(h *handle, res *Reservation) {
+// settle asks the disk what the file takes now, and takes that much from the reservation. When the disk does not say, the
+// file is taken to have grown by guess.
+func (st *partialState) settle(h *handle, res *Reservation, guess int64) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	in, err := st.f.Stat()
 	if err != nil {
-		return
+		in.Allocated = st.alloc + guess
 	}
 	s := st.c.s
 	s.mu.Lock()

@@ -98,8 +98,8 @@ func (c *Class) publish(temp string, k Key) error {
 
 // enterShard counts a file that came into a shard folder, and what the folder takes now. Its stripe is held.
 func (c *Class) enterShard(n uint8) {
-	c.shards[n].made = true
-	if in, err := c.s.fs.Lstat(c.shardDir(n)); err == nil {
+	if in, err := c.s.fs.Lstat(c.shardDir(n)); err == nil && in.Dir {
+		c.shards[n].made = true
 		c.setShardBytes(n, in.Allocated)
 	}
 }

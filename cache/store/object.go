@@ -36,16 +36,21 @@ type Object struct {
 // check last read them, in this process, and the file has not changed since; a nil check leaves that to the caller. A bad
 // object is removed, counted, and ErrNotFound like one that is absent or can't be read.
 func (c *Class) Open(key Key, check Check) (*Object, error) {
-	return c.openUpTo(key, check, math.MaxInt64)
+	return c.openUpTo(key, check, math.MaxInt64, true)
+}
+
+// Peek is Open for who inspects entries and is no reader: it does not count for recency.
+func (c *Class) Peek(key Key, check Check) (*Object, error) {
+	return c.openUpTo(key, check, math.MaxInt64, false)
 }
 
 // openUpTo is Open for objects of at most that size, and ErrTooLarge for others.
-func (c *Class) openUpTo(key Key, check Check, most int64) (*Object, error) {
+func (c *Class) openUpTo(key Key, check Check, most int64, read bool) (*Object, error) {
 	if c.off {
 		return nil, ErrNotFound
 	}
 	for range openTries {
-		o, err := c.tryOpen(key, check, most)
+		o, err := c.tryOpen(key, check, most, read)
 		if !errors.Is(err, errReplaced) {
 			return o, err
 		}
@@ -56,8 +61,8 @@ func (c *Class) openUpTo(key Key, check Check, most int64) (*Object, error) {
 // errReplaced: the file was replaced while it was being opened; another try finds the new one.
 var errReplaced = errors.New("store: replaced")
 
-func (c *Class) tryOpen(key Key, check Check, most int64) (*Object, error) {
-	h, known, ok := c.hold(key)
+func (c *Class) tryOpen(key Key, check Check, most int64, read bool) (*Object, error) {
+	h, known, ok := c.hold(key, read)
 	if !ok {
 		return nil, ErrNotFound
 	}
@@ -127,9 +132,9 @@ func (c *Class) openHeld(h *handle) (*Object, vfs.Info, error) {
 	return &Object{c: c, h: h, f: f, size: in.Size}, in, nil
 }
 
-// hold finds an entry, makes it the one read last and keeps the evictor away from it. known is the stamp of the file when
+// hold finds an entry and keeps the evictor away from it; with read it becomes the one read last. known is the stamp of the file when
 // it was last found good.
-func (c *Class) hold(key Key) (h *handle, known uint64, ok bool) {
+func (c *Class) hold(key Key, read bool) (h *handle, known uint64, ok bool) {
 	s, r := c.s, ref{key, c.id}
 	s.mu.Lock()
 	at := s.x.find(r)
@@ -143,7 +148,9 @@ func (c *Class) hold(key Key) (h *handle, known uint64, ok bool) {
 	if at == 0 || s.closed {
 		return nil, 0, false
 	}
-	s.touch(at)
+	if read {
+		s.touch(at)
+	}
 	return s.grab(r), s.x.at(at).verified, true
 }
 
@@ -224,7 +231,7 @@ func (c *Class) Get(key Key, check func([]byte) error) ([]byte, error) {
 			return check(data)
 		}
 	}
-	o, err := c.openUpTo(key, whole, maxGet)
+	o, err := c.openUpTo(key, whole, maxGet, true)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,9 @@ import (
 // BlockSize is the unit in which partials are filled, in bytes.
 const BlockSize = 64 << 10
 
+// AnySize opens a partial that is there without knowing its size, to inspect it: that does not count for recency.
+const AnySize = -1
+
 // blockCost is reserved for a block: its bytes, and a page of the table or of the file's extents that it may be the first
 // to touch.
 const blockCost = BlockSize + page
@@ -29,6 +32,7 @@ const touchEvery = int64(1e9)
 type Partial struct {
 	st      *partialState
 	h       *handle
+	quiet   bool // reading does not count
 	touched atomic.Int64
 	closed  atomic.Bool
 }
@@ -50,11 +54,11 @@ type partialState struct {
 	dirty   bool       // written since it was opened
 }
 
-// OpenPartial returns a handle on the partial of that key, which is a blob of size bytes (> 0). Where there is none it is
-// made, if create is set, and ErrNotFound otherwise. A file whose header is damaged is removed and counted; one that was
+// OpenPartial returns a handle on the partial of that key, which is a blob of size bytes (> 0; AnySize takes what is
+// there). Where there is none it is made, if create is set, and ErrNotFound otherwise. A file whose header is damaged is removed and counted; one that was
 // made for another size is replaced, unless it is open.
 func (c *Class) OpenPartial(key Key, size int64, create bool) (*Partial, error) {
-	if size <= 0 {
+	if size <= 0 && (create || size != AnySize) {
 		return nil, fmt.Errorf("store: partial %s of %d bytes: the size must be more than 0", key, size)
 	}
 	if c.off {
@@ -75,7 +79,7 @@ func (c *Class) OpenPartial(key Key, size int64, create bool) (*Partial, error) 
 
 // openPartial opens what is there. With replace, one of another size is removed.
 func (c *Class) openPartial(key Key, size int64, replace bool) (*Partial, error) {
-	h, _, ok := c.hold(key)
+	h, _, ok := c.hold(key, size != AnySize)
 	if !ok {
 		return nil, ErrNotFound
 	}
@@ -112,21 +116,21 @@ func (c *Class) openHeldPartial(h *handle, size int64) (*Partial, error) {
 	switch {
 	case gone:
 		return nil, ErrNotFound
-	case st != nil && st.size != size:
+	case st != nil && size != AnySize && st.size != size:
 		return nil, errOtherSize
 	case st != nil:
-		return &Partial{st: st, h: h}, nil
+		return &Partial{st: st, h: h, quiet: size == AnySize}, nil
 	}
 	st, err := c.readPartial(h.ref.key)
 	if err != nil {
 		return nil, err
 	}
-	if st.size != size {
+	if size != AnySize && st.size != size {
 		st.f.Close()
 		return nil, errOtherSize
 	}
 	c.attach(h, st)
-	return &Partial{st: st, h: h}, nil
+	return &Partial{st: st, h: h, quiet: size == AnySize}, nil
 }
 
 // attach makes st the state of h.
@@ -357,6 +361,9 @@ func (st *partialState) forget(block int, sum uint32) {
 }
 
 func (p *Partial) touch() {
+	if p.quiet {
+		return
+	}
 	s := p.st.c.s
 	now, last := s.now().UnixNano(), p.touched.Load()
 	if now-last < touchEvery || !p.touched.CompareAndSwap(last, now) {
@@ -430,7 +437,7 @@ func (c *Class) releasePartial(h *handle) error {
 	s.mu.Unlock()
 	var err error
 	if st != nil {
-		st.settle(h, &Reservation{c: c})
+		st.settle(h, &Reservation{c: c}, 0)
 		err = st.close()
 	}
 	s.release(h)

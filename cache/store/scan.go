@@ -59,16 +59,28 @@ func (s *Store) stopping() bool {
 // findShards learns which shard folders there are and what they take.
 func (s *Store) findShards() {
 	for _, c := range s.classes {
-		for n := range len(c.shards) {
+		shards, _, err := c.readShards()
+		s.readable(err)
+		for _, n := range shards {
 			stripe := &s.stripes[n]
 			stripe.Lock()
-			if in, err := s.fs.Lstat(c.shardDir(uint8(n))); err == nil && in.Dir {
-				c.shards[n].made = true
-				c.setShardBytes(uint8(n), in.Allocated)
-			}
+			c.enterShard(n)
 			stripe.Unlock()
 		}
 	}
+}
+
+// readShards returns the shard folders of a class, and the names of what else is in its folder.
+func (c *Class) readShards() (shards []uint8, others []string, err error) {
+	err = c.s.fs.ReadDir(c.dir, func(name string) error {
+		if n, ok := parseShard(name); ok {
+			shards = append(shards, n)
+		} else if name != tempName {
+			others = append(others, name)
+		}
+		return nil
+	})
+	return shards, others, err
 }
 
 // scan looks at every file of every class: adds those that are not known, corrects the sizes of those that are, forgets
@@ -96,20 +108,11 @@ var errStopping = errors.New("store: stopping")
 // scan looks at the files of one class; found says whether some were not known, foreign is what others take there.
 func (c *Class) scan() (whole, found bool, foreign int64) {
 	s := c.s
-	whole = true
-	var shards []uint8
-	err := s.fs.ReadDir(c.dir, func(name string) error {
-		n, ok := parseShard(name)
-		switch {
-		case ok:
-			shards = append(shards, n)
-		case name == tempName:
-		default:
-			foreign += s.lstatBytes(filepath.Join(c.dir, name))
-		}
-		return nil
-	})
-	whole = whole && s.readable(err)
+	shards, others, err := c.readShards()
+	whole = s.readable(err)
+	for _, name := range others {
+		foreign += s.lstatBytes(filepath.Join(c.dir, name))
+	}
 	for _, n := range shards {
 		dir := c.shardDir(n)
 		var names []string

@@ -47,6 +47,26 @@ func testEviction(t *testing.T, open Opener) {
 			}
 		}
 	})
+	t.Run("what is inspected is not read", func(t *testing.T) {
+		s := open(t, Options(t, 4<<20))
+		c, blocks := s.Class("data"), s.Class("blocks")
+		k := put(t, c, Data(1, 60*kib))
+		p := openPartial(t, blocks, k, 60*kib)
+		fill(t, p, Data(1, 60*kib), 0)
+		p.Close()
+		flood(t, c, 100, 150, func() {
+			if o, err := c.Peek(k, CheckSum(k)); err == nil {
+				o.Close()
+			}
+			if p, err := blocks.OpenPartial(k, store.AnySize, false); err == nil {
+				present(t, p, Data(1, 60*kib))
+				p.Close()
+			}
+		})
+		if c.Contains(k) || blocks.Contains(k) {
+			t.Error("still there")
+		}
+	})
 	t.Run("bulk data goes first", func(t *testing.T) {
 		s := open(t, Options(t, 4<<20))
 		var small []store.Key

@@ -72,11 +72,14 @@ func Du(t testing.TB, dirs ...string) int64 {
 	return total
 }
 
-// Files returns the paths of all regular files below the folders of a class, temporary ones too.
+// Files returns the paths of all regular files below a folder.
 func Files(t testing.TB, dir string) []string {
 	t.Helper()
 	var files []string
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // also a folder that could not be made
+		}
 		if err == nil && d.Type().IsRegular() {
 			files = append(files, path)
 		}
