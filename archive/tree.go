@@ -88,7 +88,8 @@ func (t *Tree) Lookup(path string) (*Entry, error) {
 		return nil, err
 	}
 	if n.Dir {
-		return nil, fault.New(fault.IsDirectory, "%q is a folder, not a file", path)
+		return nil, fault.New(fault.IsDirectory, "%q is a folder, not a file", path).
+			Try("`blobd ls` lists what is in it, `blobd cp` copies it")
 	}
 	return n.Entry, nil
 }
@@ -121,7 +122,8 @@ func (t *Tree) ReadDir(path string) ([]Node, error) {
 		return nil, err
 	}
 	if !n.Dir {
-		return nil, fault.New(fault.NotDirectory, "%q is a file, not a folder", path)
+		return nil, fault.New(fault.NotDirectory, "%q is a file, not a folder", path).
+			Try("`blobd stat` describes it, `blobd cat` writes it out")
 	}
 	var nodes []Node
 	rest, skip := t.below(path)

@@ -3,6 +3,7 @@ package pullthrough
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 
@@ -44,6 +45,7 @@ type blob struct {
 
 	opening sync.Once
 	partial *store.Partial // set by opening; nil where blocks can't be kept
+	filled  atomic.Bool    // the last missing block came
 
 	mu      sync.Mutex // guards fetches and what they claim
 	fetches []*fetch   // those under way
@@ -78,7 +80,14 @@ func (b *blob) release() {
 		delete(bs.open, blobKey{b.desc.Digest, b.desc.Size})
 	}
 	bs.mu.Unlock()
-	if last && b.partial != nil {
+	switch {
+	case !last || b.partial == nil:
+	case b.filled.Load():
+		bs.svc.goes(func() {
+			b.checkWhole(bs.svc.base)
+			b.partial.Close()
+		})
+	default:
 		b.partial.Close()
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/blobd/blobd/internal/oci"
 )
 
-// triesPerBlock bounds how often a reader asks again for a block that was delivered and then could not be read: a disk
-// that loses what it is given, or a cache so small that a block goes before its reader comes.
+// triesPerBlock bounds how often a reader waits for one block that was delivered and then could not be read: a disk that
+// loses what it is given, or a cache so small that a block goes before its reader comes.
 const triesPerBlock = 4
 
 // blockReader reads a range of a blob in order, from disk where the blocks are there and through fetches where not.
@@ -105,9 +105,6 @@ func (r *blockReader) load(i int) error {
 			if !errors.Is(err, store.ErrNotFound) {
 				r.blob.partial.Drop(i, i+1)
 			}
-			if try++; try >= triesPerBlock {
-				return fault.Wrap(fault.LocalOverload, err, "block %d of blob %s could not be read back from the cache", i, r.blob.desc.Digest)
-			}
 		}
 		f, fo := r.follow(i)
 		if f == nil {
@@ -117,6 +114,9 @@ func (r *blockReader) load(i int) error {
 		switch {
 		case err == nil && i < next:
 			r.fetched = true
+			if try++; try > triesPerBlock {
+				return fault.New(fault.LocalOverload, "block %d of blob %s could not be read back from the cache", i, r.blob.desc.Digest)
+			}
 			if n, ok := f.feed.copyWindow(i, *r.buf); ok {
 				r.take(i, n)
 				return nil

@@ -67,6 +67,9 @@ func (f *fetch) launch() {
 			err = fault.Wrap(fault.ShuttingDown, err, "blobd is stopping")
 		}
 		f.feed.end(err)
+		if err == nil && f.blob.partial != nil && f.blob.partial.Complete() {
+			f.blob.filled.Store(true)
+		}
 		f.blob.finish(f)
 	})
 }

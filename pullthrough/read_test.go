@@ -250,6 +250,28 @@ func TestWrongBytesThatWereHandedOut(t *testing.T) {
 	b.mustRead(a, "f", data, pullthrough.Options{})
 }
 
+func TestWrongBytesThatNoFileCovers(t *testing.T) {
+	const block = 64 << 10
+	b := start(t)
+	data := random(18, 4*block)
+	a := b.one(data, archivetest.Options{})
+	b.up.set(func(u *upstream) {
+		u.spoil = func(_ digest.Digest, sent []byte) { sent[0] ^= 1; u.spoil = nil }
+	})
+	for i := range int64(4) { // in parts, so that nothing but the blob's own digest can tell
+		if _, _, err := b.read(t.Context(), a, "f", i*block, block, pullthrough.Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.ledger.await("block error", 1)
+	b.up.counts()
+	got, _, err := b.read(t.Context(), a, "f", 0, block, pullthrough.Options{})
+	if err != nil || !bytes.Equal(got, data[:block]) {
+		t.Fatalf("the wrong block is still served, %v", err)
+	}
+	b.wants("after the check", map[string]int{"range": 1})
+}
+
 func TestFailureMidway(t *testing.T) {
 	b := start(t)
 	a := b.one(random(11, 3<<20), archivetest.Options{})

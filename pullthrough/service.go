@@ -148,7 +148,8 @@ type Service struct {
 	live      liveTrees
 	blobs     *blobs
 	decoders  decoders
-	blockBufs sync.Pool // of *[]byte of blockSize
+	checking  chan struct{} // holds a token while a whole blob is checked
+	blockBufs sync.Pool     // of *[]byte of blockSize
 
 	pinning sync.Mutex // makes weighing a pin and making it one step
 
@@ -168,6 +169,7 @@ func New(caches *cache.Caches, up Upstream, policy Policy, obs Observer, now fun
 	s.smalls = newGroup[contentKey, smallContent](s)
 	s.blobs = &blobs{svc: s, open: make(map[blobKey]*blob)}
 	s.decoders = newDecoders(decodersAtOnce)
+	s.checking = make(chan struct{}, 1)
 	s.blockBufs.New = func() any { b := make([]byte, blockSize); return &b }
 	return s
 }
