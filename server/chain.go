@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/blobd/blobd/access"
 	blobdv1 "github.com/blobd/blobd/api/proto/blobd/v1"
@@ -74,21 +75,33 @@ func logAdapter(l *zap.Logger) logging.LoggerFunc {
 		}
 		out := make([]zap.Field, 0, len(fields)/2)
 		for i := 0; i+1 < len(fields); i += 2 {
-			key, _ := fields[i].(string)
-			out = append(out, zap.Any(key, fields[i+1]))
+			if key, _ := fields[i].(string); !noise(key) {
+				out = append(out, zap.Any(key, fields[i+1]))
+			}
 		}
 		entry.Write(out...)
 	}
+}
+
+// noise reports whether the interceptor's field tells nothing here: peers of a unix socket have no address, the line has
+// a time and a duration, and the error stands beside it without gRPC's wording.
+func noise(key string) bool {
+	switch key {
+	case "peer.address", "grpc.start_time", "grpc.request.deadline", "grpc.error":
+		return true
+	}
+	return false
 }
 
 // logOptions: one line a call, at its end; at debug when it went well, at error when that is our bug, else at info.
 func logOptions() []logging.Option {
 	return []logging.Option{
 		logging.WithLogOnEvents(logging.FinishCall),
-		logging.WithDisableLoggingFields(
-			logging.SystemTag[0], logging.ComponentFieldKey, logging.MethodTypeFieldKey, "peer.address",
-			"grpc.start_time", "grpc.request.deadline",
-		),
+		logging.WithDisableLoggingFields(logging.SystemTag[0], logging.ComponentFieldKey, logging.MethodTypeFieldKey),
+		logging.WithErrorFields(func(err error) logging.Fields {
+			st := status.Convert(err)
+			return logging.Fields{"error", st.Message(), "reason", reasonIn(st)}
+		}),
 		logging.WithLevels(func(code codes.Code) logging.Level {
 			switch code {
 			case codes.OK:

@@ -90,6 +90,9 @@ func TestLog(t *testing.T) {
 			if all[0].Level != c.level || f["grpc.code"] != c.code.String() || f["grpc.method"] != method {
 				t.Errorf("%s, %s: %s %v", method, c.code, all[0].Level, f)
 			}
+			if c.err != nil && (f["error"] != c.err.Error() || f["reason"] != string(fault.ReasonOf(c.err))) {
+				t.Errorf("%s, %s: error %v, reason %v", method, c.code, f["error"], f["reason"])
+			}
 			if p, _ := f["principal"].(string); !strings.HasPrefix(p, "uid:") && p != "unknown" {
 				t.Errorf("%s: principal %v", method, f["principal"])
 			}

@@ -146,6 +146,16 @@ func reasonOf(ctx context.Context, err error) fault.Reason {
 	return fault.Internal
 }
 
+// reasonIn reads the reason back from a status; "" where it has none.
+func reasonIn(st *status.Status) string {
+	for _, d := range st.Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok {
+			return info.Reason
+		}
+	}
+	return ""
+}
+
 // printable makes s fit a status: valid UTF-8, since statuses are protobuf, and not longer than maxMessage.
 func printable(s string) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
