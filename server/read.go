@@ -16,19 +16,24 @@ type readService struct {
 	chunks *chunkPool
 }
 
-// pull is how every call on an archive begins.
+// pull is how every call on what is in an archive begins. A caller that names a digest holds the archive already.
 func (s *readService) pull(ctx context.Context, ref string, o *blobdv1.ReadOptions) (*pullthrough.Archive, pullthrough.Options, error) {
 	options, err := optionsOf(o)
 	if err != nil {
 		return nil, options, err
 	}
+	options.Held = true
 	a, err := s.domain.Pull(ctx, principalOf(ctx).Key(), ref, options)
 	return a, options, err
 }
 
 // Pull implements BlobdService.
 func (s *readService) Pull(ctx context.Context, req *blobdv1.PullRequest) (*blobdv1.PullResponse, error) {
-	a, _, err := s.pull(ctx, req.Reference, req.Options)
+	options, err := optionsOf(req.Options)
+	if err != nil {
+		return nil, err
+	}
+	a, err := s.domain.Pull(ctx, principalOf(ctx).Key(), req.Reference, options)
 	if err != nil {
 		return nil, err
 	}
