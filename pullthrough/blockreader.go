@@ -172,10 +172,12 @@ func (r *blockReader) follow(i int) (*fetch, *follower) {
 	if b.has(i) {
 		return nil, nil
 	}
-	if f := b.covering(i); f != nil && b.soon(i) {
-		if fo, ok := r.following[f]; ok {
+	for f, fo := range r.following { // one that has ended may hold the block in its window
+		if f.covers(i) && (f.whole || i-f.next() <= expressBlocks) {
 			return f, fo
 		}
+	}
+	if f := b.covering(i); f != nil && b.soon(i) {
 		if fo, ok := f.feed.join(i); ok {
 			r.following[f] = fo
 			r.obs.FlightJoined()

@@ -178,6 +178,24 @@ func TestReadersComeAndGo(t *testing.T) {
 	}
 }
 
+func TestUnkeptBytesComeOnce(t *testing.T) {
+	for name, off := range map[string]map[string]cache.Config{
+		"blocks off": {"block": {Off: true}}, "nothing kept": {"block": {Off: true}, "content": {Off: true}},
+	} {
+		for _, size := range []int64{1000, 300_000, 5 << 20} {
+			for codec, o := range map[string]archivetest.Options{"stored": {}, "zstd": {Zstd: true}} {
+				t.Run(fmt.Sprint(name, " ", size, " ", codec), func(t *testing.T) {
+					b := start(t, func(b *bench) { b.opts.Caches = off })
+					data := random(19, size)
+					a := b.one(data, o)
+					b.mustRead(a, "f", data, pullthrough.Options{})
+					b.wants("one reader", map[string]int{"range": 1})
+				})
+			}
+		}
+	}
+}
+
 func TestSlowReaderHoldsNobodyUp(t *testing.T) {
 	b := start(t, func(b *bench) {
 		b.opts.Caches = map[string]cache.Config{"block": {Off: true}, "content": {Off: true}}
