@@ -316,3 +316,56 @@ func TestReload(t *testing.T) {
 		t.Fatalf("a refused Reload changed something: %v", err)
 	}
 }
+
+// A token that ends while its server stalls costs those who need a new one a single limit between them: they queue in
+// regclient's lock, where no context reaches them.
+func TestExpiredTokenAndStalledLogin(t *testing.T) {
+	var stall atomic.Bool
+	reg := newTokenRegistry(t, nil)
+	reg.login = func(w http.ResponseWriter, r *http.Request) {
+		if stall.Load() {
+			<-r.Context().Done()
+			return
+		}
+		// regclient gives a token at least a minute and renews it five seconds before its end.
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"token": "first", "expires_in": 60, "issued_at": time.Now().Add(-54500 * time.Millisecond).UTC(),
+		})
+	}
+	f := open(t, fetcher.Options{Limits: fetcher.Limits{Token: 300 * time.Millisecond, RetryWait: time.Millisecond}})
+	if err := get(within(t), f, scope(reg.host)); err != nil {
+		t.Fatal(err)
+	}
+	stall.Store(true)
+	<-time.After(700 * time.Millisecond)
+	begin := time.Now()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			// regclient goes on with the old token where it gets no new one, and this registry still takes it.
+			if err := get(within(t), f, scope(reg.host)); err != nil && !errors.Is(err, fault.AuthServer) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if took := time.Since(begin); took > 1500*time.Millisecond {
+		t.Fatalf("eight callers waited %v for one limit of 300 ms", took)
+	}
+}
+
+func TestCloseEndsAStalledLogin(t *testing.T) {
+	arrived := make(chan struct{}, 10)
+	reg := newTokenRegistry(t, func(w http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		<-r.Context().Done()
+	})
+	f := open(t, fetcher.Options{Limits: fetcher.Limits{Token: time.Hour}})
+	failed := make(chan error)
+	go func() { failed <- get(t.Context(), f, scope(reg.host)) }()
+	<-arrived
+	f.Close()
+	if err := <-failed; !errors.Is(err, fault.ShuttingDown) {
+		t.Fatalf("got %v", err)
+	}
+}

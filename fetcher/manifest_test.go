@@ -277,3 +277,22 @@ func TestObserver(t *testing.T) {
 		t.Errorf("%d bytes, want %d and a token", s.bytes[h], least)
 	}
 }
+
+func TestEndlessManifestIsCutOff(t *testing.T) {
+	reg := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", oci.MediaTypeImageManifest)
+		chunk := []byte(strings.Repeat(" ", 1<<20))
+		for range 256 {
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+		}
+	})
+	f := open(t, fetcher.Options{})
+	if _, _, err := f.Manifest(within(t), scope(reg.host), digest.FromString(smallManifest)); !errors.Is(err, fault.ManifestInvalid) {
+		t.Fatalf("got %v", err)
+	}
+	if got := reg.Requests()[0].Bytes; got > 32<<20 { // what fits the limit and the buffers on the way
+		t.Fatalf("%d bytes were sent", got)
+	}
+}
