@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -82,7 +83,7 @@ func decodeRef(payload []byte) (Ref, bool) {
 func (r *Refs) pointingAt(ctx context.Context, registry, repository string, d digest.Digest) ([]store.Key, error) {
 	var keys []store.Key
 	err := r.class.Walk(ctx, func(key store.Key) error {
-		raw, err := r.class.Get(key, func(raw []byte) error { return recordUnder(raw, key) })
+		raw, err := r.peek(key)
 		if err != nil {
 			return nil // gone meanwhile, or bad: nothing that points anywhere
 		}
@@ -96,4 +97,14 @@ func (r *Refs) pointingAt(ctx context.Context, registry, repository string, d di
 		return nil
 	})
 	return keys, err
+}
+
+// peek returns the record under key; that does not count as reading it.
+func (r *Refs) peek(key store.Key) ([]byte, error) {
+	o, err := r.class.Peek(key, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer o.Close()
+	return io.ReadAll(io.NewSectionReader(o, 0, o.Size()))
 }

@@ -13,7 +13,7 @@ import (
 // Verify reads everything that the caches hold, and drops what is not as it should be. It reports after each entry how
 // many of about how many are done and how many bytes were read, and each bad thing as it is found: the name of its
 // cache, its key and what is wrong. Both are called from one goroutine and may be nil. Of a blob that is not whole the
-// blocks are checked, and the bad ones dropped.
+// blocks are checked, and the bad ones dropped. Nothing counts as read by this.
 //
 // It ends early with ctx, and else fails only when a cache can't be listed. What is evicted meanwhile is left out.
 func (c *Caches) Verify(ctx context.Context, progress func(done, total, bytes int64),
@@ -85,7 +85,7 @@ func (v *verification) object(class *store.Class, folder string, key store.Key) 
 	}
 	check := checkOf(folder, key)
 	ran := false
-	o, err := class.Open(key, func(r io.Reader) error {
+	o, err := class.Peek(key, func(r io.Reader) error {
 		ran = true
 		why = check(io.TeeReader(r, &count{&v.bytes}))
 		return why
@@ -125,7 +125,7 @@ func (v *verification) partial(class *store.Class, _ string, key store.Key) erro
 	if !class.Contains(key) {
 		return nil // evicted
 	}
-	p, err := class.OpenPartial(key, -1, false)
+	p, err := class.OpenPartial(key, store.AnySize, false)
 	if err != nil {
 		return v.unopened(nil, err)
 	}
