@@ -13,10 +13,13 @@ const (
 	extentShare = 1024
 	// admitWait is how long a reservation waits for the store to know what fits. A small store knows in milliseconds; a
 	// caller is better served by passing a large one's bytes through than by waiting for the scan.
-	admitWait = 2 * time.Second
+	admitWait = time.Second
 	// demandShare: a round of eviction makes room for all who wait, but for no more than half of a limit at once, unless
 	// one alone wants more.
 	demandShare = 2
+	// largeShare: before more than a tenth of a limit is evicted for one reservation, what may not go is added up, so that
+	// nothing goes in vain.
+	largeShare = 10
 )
 
 // footprint is the disk space to reserve for a file of size bytes.
@@ -114,6 +117,9 @@ func (s *Store) tryReserve(c *Class, n int64) (*demand, error) {
 		return nil, ErrTooLarge
 	}
 	if !s.fits(c, n) {
+		if n > c.limit/largeShare && s.heldBytes(c)+n > c.limit || n > top/largeShare && s.heldBytes(nil)+n > top {
+			return nil, ErrNoSpace
+		}
 		d := &demand{c: c, n: n, done: make(chan struct{})}
 		s.demands = append(s.demands, d)
 		s.wakeEvictor()
@@ -127,6 +133,20 @@ func (s *Store) tryReserve(c *Class, n int64) (*demand, error) {
 		s.wakeEvictor()
 	}
 	return nil, nil
+}
+
+// heldBytes is at least what eviction can't free now of a class, or (nil) of all. Called with mu held.
+func (s *Store) heldBytes(c *Class) int64 {
+	total := s.level() - s.used
+	if c != nil {
+		total = c.reserved
+	}
+	for r := range s.heldEntries() {
+		if at := s.x.find(r); at != 0 && (c == nil || c.id == r.class) {
+			total += s.x.at(at).bytes()
+		}
+	}
+	return total
 }
 
 func (s *Store) fitsNow(c *Class, n int64) bool {

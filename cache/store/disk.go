@@ -1,6 +1,7 @@
 package store
 
 import (
+	"path/filepath"
 	"time"
 
 	"github.com/blobd/blobd/internal/vfs"
@@ -26,7 +27,7 @@ type disk struct {
 }
 
 func (s *Store) diskOf(dir string) *disk {
-	at := dir
+	at := filepath.Join(dir, tempName) // what is in it is on its disk, also when dir is a link
 	in, err := s.fs.Lstat(at)
 	if err != nil { // the folder could not be made: ask about the one that is there
 		at = s.opts.Dir

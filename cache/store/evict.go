@@ -67,7 +67,7 @@ func (s *Store) round() {
 		r, d := e.ref(), s.classes[e.class].disk
 		s.mu.Unlock()
 		n, err := s.drop(r, reason, false)
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrInUse) && !errors.Is(err, ErrPinned) { // those are taken out next time
 			failures++
 		}
 		freed += n

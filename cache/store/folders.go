@@ -85,7 +85,7 @@ func (c *Class) publish(temp string, k Key) error {
 		err = c.s.fs.Rename(temp, path)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = c.s.fs.MkdirAll(dir); err == nil {
+		if err = c.makeShard(dir); err == nil {
 			err = c.s.fs.Rename(temp, path)
 		}
 	}
@@ -94,6 +94,13 @@ func (c *Class) publish(temp string, k Key) error {
 	}
 	c.enterShard(k.shard())
 	return nil
+}
+
+func (c *Class) makeShard(dir string) error {
+	if err := c.s.fs.MkdirAll(dir); err != nil || !c.sync {
+		return err
+	}
+	return c.s.fs.SyncDir(c.dir)
 }
 
 // enterShard counts a file that came into a shard folder, and what the folder takes now. Its stripe is held.

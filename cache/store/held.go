@@ -33,6 +33,27 @@ func (s *Store) held(r ref) string {
 	return ""
 }
 
+// heldEntries gives each key that is pinned, open or leased once. Called with mu held.
+func (s *Store) heldEntries() iter.Seq[ref] {
+	return func(yield func(ref) bool) {
+		for r := range s.pins {
+			if !yield(r) {
+				return
+			}
+		}
+		for r := range s.open {
+			if s.pins[r] == 0 && !yield(r) {
+				return
+			}
+		}
+		for r := range s.leases {
+			if s.pins[r] == 0 && s.open[r] == nil && s.leased(r) && !yield(r) {
+				return
+			}
+		}
+	}
+}
+
 // leased reports whether somebody's lease lasts, and forgets those that have ended. Called with mu held.
 func (s *Store) leased(r ref) bool {
 	owners, ok := s.leases[r]

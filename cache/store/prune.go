@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -145,7 +146,7 @@ func (s *Store) byRecency(data bool) []ref {
 			items = append(items, item{e.stamp, at})
 		}
 	})
-	slices.SortFunc(items, func(a, b item) int { return int(min(max(a.stamp-b.stamp, -1), 1)) })
+	slices.SortFunc(items, func(a, b item) int { return cmp.Compare(a.stamp, b.stamp) })
 	refs := make([]ref, 0, len(items))
 	s.mu.Lock()
 	defer s.mu.Unlock()

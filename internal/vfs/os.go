@@ -76,19 +76,9 @@ func (osFS) Lock(name string) (File, error) {
 	return f, nil
 }
 
-func openOS(name string, flag int, perm os.FileMode) (File, error) {
-	f, err := os.OpenFile(name, flag|safeFlags, perm)
-	if err != nil {
-		return nil, err
-	}
-	return osFile{f}, nil
-}
-
 type osFile struct{ *os.File }
 
 func (f osFile) OS() *os.File { return f.File }
-
-func (f osFile) ReadOnly() error { return f.Chmod(0o440) }
 
 func (f osFile) Stat() (Info, error) {
 	fi, err := f.File.Stat()

@@ -13,6 +13,16 @@ import (
 // safeFlags: a link is refused, and a pipe that somebody put in a file's place does not make open wait.
 const safeFlags = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
+func openOS(name string, flag int, perm os.FileMode) (File, error) {
+	f, err := os.OpenFile(name, flag|safeFlags, perm)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+func (f osFile) ReadOnly() error { return f.Chmod(0o440) }
+
 // statBlock is the unit of st_blocks, whatever the block size of the file system.
 const statBlock = 512
 

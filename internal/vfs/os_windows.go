@@ -8,14 +8,39 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// safeFlags: os.OpenFile has no flag for it here; links are found out by their mode.
-const safeFlags = 0
-
 // cluster is what files are rounded up to: the default of NTFS.
 const cluster = 4 << 10
 
 // lockOffset is far past the end, so that the lock, which is mandatory here, does not keep others from reading the pid.
 const lockOffset = 1 << 30
+
+// openOS opens as os.OpenFile does, but so that the file can be renamed and removed meanwhile, and a link is not followed:
+// what is opened in its place is no regular file.
+func openOS(name string, flag int, _ os.FileMode) (File, error) {
+	p, err := windows.UTF16PtrFromString(name)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	access, how := uint32(windows.GENERIC_READ), uint32(windows.OPEN_EXISTING)
+	if flag&os.O_RDWR != 0 {
+		access |= windows.GENERIC_WRITE
+	}
+	switch {
+	case flag&os.O_EXCL != 0:
+		how = windows.CREATE_NEW
+	case flag&os.O_CREATE != 0:
+		how = windows.OPEN_ALWAYS
+	}
+	h, err := windows.CreateFile(p, access, windows.FILE_SHARE_READ|windows.FILE_SHARE_WRITE|windows.FILE_SHARE_DELETE,
+		nil, how, windows.FILE_ATTRIBUTE_NORMAL|windows.FILE_FLAG_OPEN_REPARSE_POINT, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	return osFile{os.NewFile(uintptr(h), name)}, nil
+}
+
+// ReadOnly does nothing: a file with that attribute could not be replaced.
+func (f osFile) ReadOnly() error { return nil }
 
 func infoOf(name string, fi os.FileInfo) Info {
 	f, err := os.Open(name)

@@ -225,6 +225,29 @@ func testHeld(t *testing.T, open Opener) {
 		c.SetPinned(slices.Values(pinned), false)
 		put(t, c, Data(1000, 60*kib))
 	})
+	t.Run("nothing goes in vain", func(t *testing.T) {
+		s := open(t, Options(t, 4<<20))
+		c := s.Class("data")
+		var pinned, rest []store.Key
+		for i := range 40 {
+			data := Data(uint64(i), 60*kib)
+			if i < 30 {
+				pinned = append(pinned, KeyFor(data))
+			} else {
+				rest = append(rest, KeyFor(data))
+			}
+			put(t, c, data)
+		}
+		c.SetPinned(slices.Values(pinned), true)
+		if _, err := c.Create(t.Context(), store.DerivedKey("large"), 3<<20); !errors.Is(err, store.ErrNoSpace) {
+			t.Error(err)
+		}
+		for _, k := range rest {
+			if !c.Contains(k) {
+				t.Error("an entry was evicted for what can't fit")
+			}
+		}
+	})
 	t.Run("a caller can give up waiting", func(t *testing.T) {
 		s := open(t, Options(t, 4<<20))
 		<-s.Scanned()
