@@ -29,33 +29,30 @@ type Limits struct {
 }
 
 func (l Limits) withDefaults() Limits {
-	for _, d := range []struct {
-		field *time.Duration
-		value time.Duration
-	}{
-		{&l.Dial, 10 * time.Second}, {&l.Headers, 15 * time.Second}, {&l.Metadata, 30 * time.Second},
-		{&l.Token, 10 * time.Second}, {&l.Idle, 20 * time.Second}, {&l.RateWindow, 30 * time.Second},
-		{&l.RetryTime, 2 * time.Second}, {&l.RetryWait, 500 * time.Millisecond}, {&l.RetryAfter, time.Minute},
-		{&l.BreakerMin, 250 * time.Millisecond}, {&l.BreakerMax, 30 * time.Second}, {&l.Quirk, time.Hour},
-	} {
-		if *d.field <= 0 {
-			*d.field = d.value
-		}
-	}
-	for _, n := range []struct {
-		field *int64
-		value int64
-	}{{&l.MinRate, 8 << 10}, {&l.ManifestBytes, 4 << 20}, {&l.TokenBytes, 1 << 20}} {
-		if *n.field <= 0 {
-			*n.field = n.value
-		}
-	}
-	for _, n := range []struct{ field, value *int }{
-		{&l.Tries, new(3)}, {&l.Resumes, new(5)}, {&l.Redirects, new(5)}, {&l.Connections, new(64)},
-	} {
-		if *n.field <= 0 {
-			*n.field = *n.value
-		}
-	}
+	orDefault(&l.Dial, 10*time.Second)
+	orDefault(&l.Headers, 15*time.Second)
+	orDefault(&l.Metadata, 30*time.Second)
+	orDefault(&l.Token, 10*time.Second)
+	orDefault(&l.Idle, 20*time.Second)
+	orDefault(&l.RateWindow, 30*time.Second)
+	orDefault(&l.MinRate, 8<<10)
+	orDefault(&l.ManifestBytes, 4<<20)
+	orDefault(&l.TokenBytes, 1<<20)
+	orDefault(&l.Tries, 3)
+	orDefault(&l.RetryTime, 2*time.Second)
+	orDefault(&l.RetryWait, 500*time.Millisecond)
+	orDefault(&l.RetryAfter, time.Minute)
+	orDefault(&l.Resumes, 5)
+	orDefault(&l.Redirects, 5)
+	orDefault(&l.Connections, 64)
+	orDefault(&l.BreakerMin, 250*time.Millisecond)
+	orDefault(&l.BreakerMax, 30*time.Second)
+	orDefault(&l.Quirk, time.Hour)
 	return l
+}
+
+func orDefault[T int | int64 | time.Duration](field *T, value T) {
+	if *field <= 0 {
+		*field = value
+	}
 }

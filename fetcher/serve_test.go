@@ -25,7 +25,7 @@ type faulty struct {
 	url  string
 }
 
-func serve(t *testing.T, h http.HandlerFunc) *faulty {
+func serve(t testing.TB, h http.HandlerFunc) *faulty {
 	t.Helper()
 	p := registrytest.NewProxy(h)
 	s := httptest.NewServer(p)

@@ -115,8 +115,9 @@ func (s *session) ask(ctx context.Context, f *Fetcher, c *call) (io.Closer, erro
 	}
 	answers, gone := make(chan answer), make(chan struct{})
 	defer close(gone)
+	own := *c // regclient's, until it has answered: it may go on after the caller has gone
 	if !f.background(func() {
-		closer, err := s.send(ctx, c)
+		closer, err := s.send(ctx, &own)
 		select {
 		case answers <- answer{closer, err}:
 		case <-gone:
@@ -129,6 +130,7 @@ func (s *session) ask(ctx context.Context, f *Fetcher, c *call) (io.Closer, erro
 	}
 	select {
 	case a := <-answers:
+		*c = own
 		return a.closer, a.err
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
