@@ -316,7 +316,7 @@ func TestClear(t *testing.T) {
 	c := open(t, Options{MemorySize: -1})
 	ctx := t.Context()
 	kept, gone := archive(t, c, "kept", "a"), archive(t, c, "gone", "b")
-	if err := c.PinArtifact(kept.Artifact, slices.Values(kept.files), true); err != nil {
+	if err := c.PinArtifact(kept.Artifact, slices.Values(kept.files), nil, true); err != nil {
 		t.Fatal(err)
 	}
 	c.Memory.Set("hot", 1, 1)
@@ -353,7 +353,7 @@ func TestOpenOnADiskThatRefuses(t *testing.T) {
 	opts := Options{Dir: t.TempDir()}
 	c := open(t, opts)
 	a := archive(t, c, "a", "1", "2")
-	if err := c.PinArtifact(a.Artifact, slices.Values(a.files), true); err != nil {
+	if err := c.PinArtifact(a.Artifact, slices.Values(a.files), nil, true); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Close(); err != nil {

@@ -154,7 +154,7 @@ func (c *Catalogue) Pin(registry, repository string, d digest.Digest, pinned boo
 	return c.pin(a, contents)
 }
 
-// pin records that a is pinned, and with it the files of these keys in the content cache. Durable.
+// pin records that a is pinned, and with it the files of these keys in the content cache, and its tags. Durable.
 func (c *Catalogue) pin(a Artifact, contents []store.Key) error {
 	a = a.bare()
 	return c.change(record{Op: opPin, Artifact: &a, Contents: packKeys(contents)}, true)
@@ -296,7 +296,7 @@ func (a Artifact) same(b Artifact) bool {
 		a.Size == b.Size && a.StoredSize == b.StoredSize && slices.Equal(a.Blobs, b.Blobs)
 }
 
-// pinnedArtifact is an artifact that is pinned, and its files in the content cache.
+// pinnedArtifact is an artifact that is pinned, and its files in the content cache and tags.
 type pinnedArtifact struct {
 	Artifact
 	contents []store.Key

@@ -77,10 +77,10 @@ func TestCachesConcurrently(t *testing.T) {
 		all.Go(func() {
 			for range 10 {
 				a := archive(t, c, repository, repository, "shared")
-				if err := c.PinArtifact(a.Artifact, slices.Values(a.files), true); err != nil {
+				if err := c.PinArtifact(a.Artifact, slices.Values(a.files), nil, true); err != nil {
 					t.Error(err)
 				}
-				if err := c.PinArtifact(a.Artifact, nil, false); err != nil {
+				if err := c.PinArtifact(a.Artifact, nil, nil, false); err != nil {
 					t.Error(err)
 				}
 				if _, err := c.Remove(t.Context(), a.Artifact, contentsOf(c)); err != nil {

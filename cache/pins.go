@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/blobd/blobd/cache/store"
+	"github.com/blobd/blobd/internal/oci"
 )
 
 // entry is one entry of one cache.
@@ -53,14 +54,20 @@ type pins struct {
 
 func newPins() pins { return pins{held: make(map[name]map[string][]store.Key)} }
 
-// PinArtifact pins an artifact and its files, or ends the pin: its manifest, its index, its blobs, and contents, the
-// digests of its files; what is not here yet is pinned when it comes. The artifact is recorded as by Catalogue.Record.
-// Contents may yield a digest more than once, and is not looked at when a pin ends. Durable: the pin outlives restarts
+// Tag is a tag as one scope sees it.
+type Tag struct {
+	Scope oci.Scope
+	Name  string
+}
+
+// PinArtifact pins an artifact and its files, or ends the pin: its manifest, its index, its blobs, the records of tags by
+// which it was asked for, and contents, the digests of its files; what is not here yet is pinned when it comes. The artifact is recorded as by Catalogue.Record.
+// Contents may yield a digest more than once, and is not looked at when a pin ends, nor are tags. Durable: the pin outlives restarts
 // even where the index, from which contents comes, is lost. When the disk refuses, the error is returned and the change
 // stands until the daemon ends. Pinning what is pinned replaces contents.
 //
 // Whether what is pinned fits is the caller's to find out before.
-func (c *Caches) PinArtifact(a Artifact, contents iter.Seq[digest.Digest], pinned bool) error {
+func (c *Caches) PinArtifact(a Artifact, contents iter.Seq[digest.Digest], tags []Tag, pinned bool) error {
 	c.pins.mu.Lock()
 	defer c.pins.mu.Unlock()
 	if !pinned {
@@ -74,6 +81,9 @@ func (c *Caches) PinArtifact(a Artifact, contents iter.Seq[digest.Digest], pinne
 		a.LastUsed = c.Catalogue.now()
 	}
 	keys := contentKeys(contents)
+	for _, t := range tags {
+		keys = append(keys, store.DerivedKey(refParts(t.Scope, t.Name)...))
+	}
 	c.hold(a, keys)
 	return c.Catalogue.pin(a, keys)
 }
@@ -109,6 +119,11 @@ func (c *Caches) hold(a Artifact, contents []store.Key) {
 		byFolder[e.folder] = append(byFolder[e.folder], e.key)
 	}
 	byFolder[FolderContent] = append(byFolder[FolderContent], contents...)
+	for _, key := range contents {
+		if key.Kind == store.Derived { // a tag's, or that of a file named by another digest, which is no tag's
+			byFolder[FolderRefs] = append(byFolder[FolderRefs], key)
+		}
+	}
 	c.setPinned(byFolder, true)
 	c.release(a.name())
 	c.pins.held[a.name()] = byFolder

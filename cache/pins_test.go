@@ -29,7 +29,7 @@ func TestPinOutlivesFills(t *testing.T) {
 	opts := Options{Dir: t.TempDir(), MaxSize: small, MinFree: 0}
 	c := open(t, opts)
 	pinned, other := archive(t, c, "pinned", "a", "both"), archive(t, c, "other", "b", "both")
-	if err := c.PinArtifact(pinned.Artifact, slices.Values(pinned.files), true); err != nil {
+	if err := c.PinArtifact(pinned.Artifact, slices.Values(pinned.files), nil, true); err != nil {
 		t.Fatal(err)
 	}
 	fill(t, c, 10)
@@ -58,7 +58,7 @@ func TestPinOutlivesFills(t *testing.T) {
 		}
 	})
 	t.Run("after it ended", func(t *testing.T) {
-		if err := c.PinArtifact(pinned.Artifact, nil, false); err != nil {
+		if err := c.PinArtifact(pinned.Artifact, nil, nil, false); err != nil {
 			t.Fatal(err)
 		}
 		fill(t, c, 2)
@@ -91,7 +91,7 @@ func TestPinsAreCountedByArtifact(t *testing.T) {
 	pin := func(x testArchive, pinned bool) {
 		t.Helper()
 		twice := slices.Concat(x.files, x.files)
-		if err := c.PinArtifact(x.Artifact, slices.Values(twice), pinned); err != nil {
+		if err := c.PinArtifact(x.Artifact, slices.Values(twice), nil, pinned); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -126,7 +126,7 @@ func TestPinComesFirst(t *testing.T) {
 	c := open(t, Options{})
 	a := archive(t, c, "a", "1")
 	later := digestOf(7, 1000)
-	if err := c.PinArtifact(a.Artifact, slices.Values(append(a.files, later)), true); err != nil {
+	if err := c.PinArtifact(a.Artifact, slices.Values(append(a.files, later)), nil, true); err != nil {
 		t.Fatal(err)
 	}
 	if err := writeFileTo(t, c, later, pattern(1000, 7)); err != nil {
@@ -137,17 +137,17 @@ func TestPinComesFirst(t *testing.T) {
 	}
 	// An artifact that the catalogue does not know is recorded; one that is unknown and not pinned can't be unpinned.
 	unknown := testArtifact(3)
-	if err := c.PinArtifact(unknown, nil, false); !errors.Is(err, fault.ArtifactUnknown) {
+	if err := c.PinArtifact(unknown, nil, nil, false); !errors.Is(err, fault.ArtifactUnknown) {
 		t.Errorf("unpin what is not known: %v", err)
 	}
-	if err := c.PinArtifact(unknown, nil, true); err != nil {
+	if err := c.PinArtifact(unknown, nil, nil, true); err != nil {
 		t.Fatal(err)
 	}
 	if got, ok := c.Catalogue.Get(unknown.Registry, unknown.Repository, unknown.Digest); !ok || !got.Pinned {
 		t.Errorf("pinned: %+v, %v", got, ok)
 	}
 	unknown.Blobs[0].Digest = "sha256:"
-	if err := c.PinArtifact(unknown, nil, true); !errors.Is(err, fault.InvalidDigest) {
+	if err := c.PinArtifact(unknown, nil, nil, true); !errors.Is(err, fault.InvalidDigest) {
 		t.Errorf("a bad digest: %v", err)
 	}
 }

@@ -64,7 +64,7 @@ func TestRemove(t *testing.T) {
 		},
 		"pinned": {
 			prepare: func(t *testing.T, c *Caches, a testArchive) {
-				if err := c.PinArtifact(a.Artifact, slices.Values(a.files), true); err != nil {
+				if err := c.PinArtifact(a.Artifact, slices.Values(a.files), nil, true); err != nil {
 					t.Fatal(err)
 				}
 			},

@@ -214,7 +214,7 @@ func TestDamageEverywhere(t *testing.T) {
 		e.put(t, c)
 	}
 	a := archive(t, c, "a", "1", "2")
-	if err := errors.Join(c.PinArtifact(a.Artifact, slices.Values(a.files), true), c.Close()); err != nil {
+	if err := errors.Join(c.PinArtifact(a.Artifact, slices.Values(a.files), nil, true), c.Close()); err != nil {
 		t.Fatal(err)
 	}
 	var files []string

@@ -87,7 +87,11 @@ func (s *Service) Pin(ctx context.Context, principal, ref string, o Options) (re
 		return Resolution{}, 0, 0, fault.New(fault.PinBudget, "pinning %s would pin %d bytes of the %d that pins may take", a.Reference, total, most).
 			Try("unpin something, or raise max_size")
 	}
-	if err := s.caches.PinArtifact(art, digests(a.Tree), true); err != nil {
+	var tags []cache.Tag
+	if named, err := oci.ParseReference(ref); err == nil && named.Digest == "" {
+		tags = []cache.Tag{{Scope: a.scope, Name: named.Tag}}
+	}
+	if err := s.caches.PinArtifact(art, digests(a.Tree), tags, true); err != nil {
 		return Resolution{}, 0, 0, fmt.Errorf("pin %s: %w", a.Reference, err)
 	}
 	return a.Resolution, weight(art), s.caches.Cached(art, digests(a.Tree)), nil
@@ -104,7 +108,7 @@ func (s *Service) Unpin(_ context.Context, ref string) (digest.Digest, error) {
 	}
 	s.pinning.Lock()
 	defer s.pinning.Unlock()
-	return a.Digest, s.caches.PinArtifact(a, nil, false)
+	return a.Digest, s.caches.PinArtifact(a, nil, nil, false)
 }
 
 // known finds the artifact that ref names without going upstream: by its digest, or by what its tag was last seen to be.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/blobd/blobd/archive"
 	"github.com/blobd/blobd/internal/archivetest"
@@ -99,6 +100,9 @@ func TestPins(t *testing.T) {
 		if a.Pinned {
 			b.mustRead(b.pull(repo+"@"+a.Digest.String(), pullthrough.Options{}), "f", data, pullthrough.Options{})
 		}
+	}
+	if a := b.pull(repo+":v1", pullthrough.Options{MaxAge: new(time.Duration)}); !a.Stale {
+		t.Error("the tag of a pinned artifact is gone")
 	}
 	if _, err := b.Unpin(t.Context(), repo+":v1"); err != nil {
 		t.Fatal(err)

@@ -29,10 +29,10 @@ func (s *Service) Status() Status {
 	u := s.caches.Store.Usage()
 	st := Status{
 		Bytes: u.Bytes, Limit: u.Limit, DiskFree: u.DiskFree, MinFree: u.MinFree, Scanning: u.Scanning,
-		Artifacts: int64(len(s.caches.Catalogue.All())), Flights: s.flights.Load(),
+		Artifacts: int64(s.caches.Catalogue.Len()), Flights: s.flights.Load(),
 	}
-	if u.Problem != nil {
-		st.Problems = append(st.Problems, u.Problem.Error())
+	if err := s.caches.Problem(); err != nil {
+		st.Problems = append(st.Problems, err.Error())
 	}
 	for _, c := range u.Classes {
 		st.Caches = append(st.Caches, CacheStatus{

@@ -1798,7 +1798,8 @@ func (x *PruneRequest) GetDryRun() bool {
 // Kept is something that could not be freed, and why.
 type Kept struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "pinned", "in use" or "error".
+	// "pinned", "in use", "error", "shared" (another artifact names it) or "unknown" (another artifact, whose index is not
+	// here, may name it); more may come.
 	Reason        string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	Entries       int64  `protobuf:"varint,2,opt,name=entries,proto3" json:"entries,omitempty"`
 	Bytes         int64  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
