@@ -8,10 +8,11 @@ import (
 	"time"
 )
 
-// PruneOptions says what Prune removes. With neither it removes nothing.
+// PruneOptions says what Prune removes: the coldest first, until Target is met, and nothing that was read within
+// UnusedFor. With neither it removes nothing.
 type PruneOptions struct {
-	Target    int64         // evict, the coldest first, until the store takes no more than this; 0: no target
-	UnusedFor time.Duration // remove what was not read for so long; 0: whatever it is
+	Target    int64         // bytes that the store may still take; 0: all that UnusedFor lets go
+	UnusedFor time.Duration // leave alone what was read within this time; 0: whatever it is
 	DryRun    bool          // tell only
 }
 
@@ -46,12 +47,17 @@ func (r *Report) keep(reason string, bytes int64) {
 func (s *Store) Prune(ctx context.Context, o PruneOptions) (Report, error) {
 	var rep Report
 	err := s.waitScanned(ctx)
-	if err == nil && o.UnusedFor > 0 {
+	unused := func(stamp int64) bool { return true }
+	if o.UnusedFor > 0 {
 		limit := s.now().Add(-o.UnusedFor).UnixNano()
-		err = s.removeAll(ctx, &rep, ReasonTTL, o.DryRun, func(stamp int64) bool { return stamp < limit }, s.classes)
+		unused = func(stamp int64) bool { return stamp < limit }
 	}
-	if err == nil && o.Target > 0 {
-		err = s.pruneTo(ctx, &rep, o)
+	switch {
+	case err != nil:
+	case o.Target > 0:
+		err = s.pruneTo(ctx, &rep, o, unused)
+	case o.UnusedFor > 0:
+		err = s.removeAll(ctx, &rep, ReasonTTL, o.DryRun, unused, s.classes)
 	}
 	rep.Bytes = s.bytes()
 	return rep, err
@@ -112,14 +118,11 @@ func (s *Store) removeOne(rep *Report, r ref, reason string, dry bool) {
 	}
 }
 
-// pruneTo evicts the coldest until the total is at the target: bulk data first, as the evictor does.
-func (s *Store) pruneTo(ctx context.Context, rep *Report, o PruneOptions) error {
+// pruneTo evicts the coldest of what is unused until the total is at the target: bulk data first, as the evictor does.
+func (s *Store) pruneTo(ctx context.Context, rep *Report, o PruneOptions, unused func(stamp int64) bool) error {
 	over := s.bytes() - o.Target
-	if o.DryRun {
-		over -= rep.FreedBytes
-	}
 	for _, data := range []bool{true, false} {
-		for _, r := range s.byRecency(data) {
+		for _, r := range s.byRecency(data, unused) {
 			if over <= 0 {
 				return nil
 			}
@@ -134,15 +137,15 @@ func (s *Store) pruneTo(ctx context.Context, rep *Report, o PruneOptions) error 
 	return nil
 }
 
-// byRecency returns the entries of bulk data, or of the rest, the coldest first.
-func (s *Store) byRecency(data bool) []ref {
+// byRecency returns the unused entries of bulk data, or of the rest, the coldest first.
+func (s *Store) byRecency(data bool, unused func(stamp int64) bool) []ref {
 	type item struct {
 		stamp int64
 		at    slot
 	}
 	var items []item
 	s.eachLive(func(at slot, e *entry) {
-		if s.classes[e.class].data == data {
+		if s.classes[e.class].data == data && unused(e.stamp) {
 			items = append(items, item{e.stamp, at})
 		}
 	})

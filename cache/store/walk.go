@@ -88,7 +88,7 @@ func (c *Class) Remove(key Key, reason string) (freed int64, err error) {
 	if !known {
 		c.adopt(key, false)
 	}
-	if reason == ReasonCorrupt {
+	if reason == ReasonCorrupt && c.Size(key) > 0 {
 		s.obs.Corrupted(c.name)
 	}
 	return s.drop(ref{key, c.id}, reason, reason == ReasonCorrupt)

@@ -83,6 +83,13 @@ func testPrune(t *testing.T, open Opener) {
 		}
 		sameAsDisk(t, s, opts)
 	})
+	t.Run("to a target, of what is unused", func(t *testing.T) {
+		s, _, keys, _ := build(t)
+		r, err := s.Prune(t.Context(), store.PruneOptions{Target: 1, UnusedFor: 30 * time.Minute})
+		if err != nil || r.FreedEntries != 10 || s.Class("data").Contains(keys[9]) || !s.Class("data").Contains(keys[10]) {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
 	t.Run("nothing asked for", func(t *testing.T) {
 		s, _, _, _ := build(t)
 		if r, err := s.Prune(t.Context(), store.PruneOptions{}); err != nil || r.FreedEntries != 0 {
