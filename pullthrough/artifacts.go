@@ -36,8 +36,11 @@ func (s *Service) Artifacts(ctx context.Context) []ArtifactInfo {
 	return infos
 }
 
-// Prune frees space by recency.
+// Prune frees space by recency; with no word on how much, as much as eviction frees when the caches are full.
 func (s *Service) Prune(ctx context.Context, o PruneOptions) (Report, error) {
+	if o.Target == 0 && o.UnusedFor == 0 {
+		o.Target = s.caches.Store.Usage().Limit / 10 * 9
+	}
 	return s.caches.Store.Prune(ctx, o)
 }
 

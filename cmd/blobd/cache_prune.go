@@ -39,8 +39,8 @@ free and why. Pinned and opened entries stay.`,
 			return a.print(out, out.text)
 		}),
 	}
-	cmd.Flags().Var(&target, "target", "how much the caches may hold then, as in 2GiB (default 90 % of their limit)")
-	cmd.Flags().Var(&unusedFor, "unused-for", "leave alone what was read within this time, as in 24h")
+	cmd.Flags().Var(&target, "target", "how much the caches may hold then, as in 2GiB (default 90 % of their limit, or with --unused-for 0)")
+	cmd.Flags().Var(&unusedFor, "unused-for", "leave alone what was read within this time, as in 24h; without --target all else goes")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would go")
 	return cmd
 }

@@ -1734,7 +1734,8 @@ func (x *ListArtifactsResponse) GetArtifacts() []*Artifact {
 
 type PruneRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Prune until the caches hold at most this many bytes; 0 is the configured target (90 % of the limit).
+	// Prune until the caches hold at most this many bytes. 0 is 90 % of the limit; with unused_for, everything that was not
+	// read for so long.
 	Target int64 `protobuf:"varint,1,opt,name=target,proto3" json:"target,omitempty"`
 	// Leave alone what was read within this time.
 	UnusedFor *durationpb.Duration `protobuf:"bytes,2,opt,name=unused_for,json=unusedFor,proto3" json:"unused_for,omitempty"`
