@@ -43,15 +43,15 @@ func openOS(name string, flag int, _ os.FileMode) (File, error) {
 func (f osFile) ReadOnly() error { return nil }
 
 func infoOf(name string, fi os.FileInfo) Info {
-	f, err := os.Open(name)
-	if err != nil || !fi.Mode().IsRegular() {
-		if err == nil {
-			f.Close()
-		}
+	if !fi.Mode().IsRegular() {
+		return basicInfo(fi)
+	}
+	f, err := openOS(name, os.O_RDONLY, 0)
+	if err != nil {
 		return basicInfo(fi)
 	}
 	defer f.Close()
-	return infoOfOpen(f, fi)
+	return infoOfOpen(f.OS(), fi)
 }
 
 func basicInfo(fi os.FileInfo) Info {
