@@ -89,7 +89,7 @@ func (r *blockReader) load(i int) error {
 		r.buf = r.bufs.Get().(*[]byte)
 	}
 	r.block = -1
-	if r.blob.has(i) {
+	if r.blob.has(i) && !r.awaited(i) {
 		r.obs.CacheRequest("block", "hit")
 	} else {
 		r.obs.CacheRequest("block", "miss")
@@ -136,6 +136,21 @@ func (r *blockReader) load(i int) error {
 			return err
 		}
 	}
+}
+
+// awaited reports whether block i was not there when r first looked: it came by a fetch that r follows.
+func (r *blockReader) awaited(i int) bool {
+	if len(r.following) == 0 {
+		return false
+	}
+	r.blob.mu.Lock()
+	defer r.blob.mu.Unlock()
+	for f := range r.following {
+		if f.first <= i && i < f.end {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *blockReader) take(i, n int) {

@@ -95,8 +95,12 @@ func TestGapsAreFetchedAndNothingElse(t *testing.T) {
 		}
 	}
 	b.up.counts()
+	hits, misses := b.ledger.get("block hit"), b.ledger.get("block miss")
 	b.mustRead(a, "f", data, pullthrough.Options{})
 	b.wants("three gaps", map[string]int{"range": 3})
+	if hits, misses = b.ledger.get("block hit")-hits, b.ledger.get("block miss")-misses; hits != 3 || misses != 17 {
+		t.Errorf("%d hits and %d misses were counted, want 3 and 17", hits, misses)
+	}
 	if n := b.sent(a); n != int64(len(data)) {
 		t.Errorf("%d bytes came for %d: %v %v", n, len(data), b.up.spans, b.ledger.counts)
 	}
