@@ -67,7 +67,7 @@ func TestListingMemory(t *testing.T) {
 func TestStreamMemory(t *testing.T) {
 	needsProc(t)
 	t.Parallel()
-	size := int64(512 * mib)
+	size := int64(256 * mib)
 	if long {
 		size = 4 << 30
 	}
