@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -140,7 +139,7 @@ func TestCopy(t *testing.T) {
 	}
 	w.run("cp", "--force", ref, dest)
 	w.run("cp", ref+":/a/two", filepath.Join(dest, "renamed"))
-	if got, err := os.ReadFile(filepath.Join(dest, "renamed")); err != nil || fmt.Sprintf("%s", got) != "#!/bin/sh\n" {
+	if got, err := os.ReadFile(filepath.Join(dest, "renamed")); err != nil || string(got) != "#!/bin/sh\n" {
 		t.Errorf("one file: %q, %v", got, err)
 	}
 }
