@@ -63,7 +63,7 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 		}
 		return d.allow(own, addr, resolved)
 	}
-	return nd.DialContext(ctx, network, addr)
+	return d.host.gen.Dial(&nd, ctx, network, addr)
 }
 
 // allow judges an address just before it is connected to, after its name was resolved.

@@ -16,6 +16,7 @@ package fetcher
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"sync"
@@ -46,6 +47,9 @@ type Options struct {
 	UserAgent   string              // "": blobd
 	// Proxy is http.Transport.Proxy; nil is http.ProxyFromEnvironment, which leaves loopback hosts alone.
 	Proxy func(*http.Request) (*url.URL, error)
+	// Dial connects as d would, for tests: d.ControlContext is to be asked about the address that a name stands for. Nil
+	// is (*net.Dialer).DialContext.
+	Dial func(d *net.Dialer, ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // Observer is told about every request that went over the wire: registry is the host of the registry or mirror that was
@@ -113,6 +117,9 @@ func (f *Fetcher) Reload(o Options) error {
 	}
 	if o.Proxy == nil {
 		o.Proxy = http.ProxyFromEnvironment
+	}
+	if o.Dial == nil {
+		o.Dial = (*net.Dialer).DialContext
 	}
 	for name, r := range o.Registries {
 		if _, err := rootCAs(r.CAFile); err != nil {

@@ -160,7 +160,7 @@ func (p *Proxy) Fault(f func(http.ResponseWriter, *http.Request) bool) {
 // ServeHTTP records req and passes it on.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r := &Request{
-		Kind: kindOf(req), Method: req.Method, Path: req.URL.Path, Query: req.URL.RawQuery, Range: req.Header.Get("Range"),
+		Kind: KindOf(req), Method: req.Method, Path: req.URL.Path, Query: req.URL.RawQuery, Range: req.Header.Get("Range"),
 	}
 	p.mu.Lock()
 	p.requests = append(p.requests, r)
@@ -176,7 +176,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	p.next.ServeHTTP(a, req)
 }
 
-func kindOf(req *http.Request) Kind {
+// KindOf tells what req asks for.
+func KindOf(req *http.Request) Kind {
 	dir, last := path.Split(strings.TrimSuffix(req.URL.Path, "/"))
 	switch {
 	case req.URL.Path == "/token":
