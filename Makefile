@@ -34,8 +34,8 @@ quickstart: ## see the whole idea work, on loopback and in a temporary folder
 
 .PHONY: test
 test: race-note ## every test that needs only Go, with the race detector where there is a C compiler
-	$(GO) test $(RACE) ./...
-	cd $(INTEROP) && $(GO) test $(RACE) ./...
+	@$(GO) test $(RACE) ./...; root=$$?; \
+		cd $(INTEROP) && $(GO) test $(RACE) ./... && exit $$root
 
 .PHONY: test-long
 test-long: race-note ## `make test`, and the tests of end to end that take minutes
