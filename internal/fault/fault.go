@@ -23,10 +23,10 @@ const (
 	InvalidDigest    Reason = "INVALID_DIGEST"
 	InvalidPath      Reason = "INVALID_PATH" // refused by fs.ValidPath
 	InvalidArgument  Reason = "INVALID_ARGUMENT"
-	OutOfRange       Reason = "OUT_OF_RANGE"   // an offset past the end
-	IsDirectory      Reason = "IS_DIRECTORY"   // a folder where a file is needed
-	NotDirectory     Reason = "NOT_DIRECTORY"  // a file where a folder is needed
-	AdminOnly        Reason = "ADMIN_ONLY"     // the admin service is not open to this user
+	OutOfRange       Reason = "OUT_OF_RANGE"  // an offset past the end
+	IsDirectory      Reason = "IS_DIRECTORY"  // a folder where a file is needed
+	NotDirectory     Reason = "NOT_DIRECTORY" // a file where a folder is needed
+	AdminOnly        Reason = "ADMIN_ONLY"    // the admin service is not open to this user
 	ManifestUnknown  Reason = "MANIFEST_UNKNOWN"
 	BlobUnknown      Reason = "BLOB_UNKNOWN"
 	FileUnknown      Reason = "FILE_UNKNOWN"     // the archive has no such path
