@@ -215,9 +215,10 @@ func (s *Store) Close() error {
 	s.closed = true
 	s.mu.Unlock()
 	close(s.quit)
-	for i := range s.stripes { // who saw the store open ends what it does to the folders
+	for i := range s.stripes {
 		s.stripes[i].Lock()
-		s.stripes[i].Unlock() //nolint:staticcheck // a barrier
+		//lint:ignore SA2001 a barrier: who saw the store open ends what it does to the folders
+		s.stripes[i].Unlock()
 	}
 	s.workers.Wait()
 	err := s.writeCleanMark()
