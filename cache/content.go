@@ -46,7 +46,8 @@ func (c *Content) Remove(d digest.Digest) {
 type Blocks struct{ class *store.Class }
 
 // Open opens the blob d of size bytes; close it, since it can't be evicted meanwhile. Where it is not here it is made if
-// create says so, and store.ErrNotFound otherwise.
+// create says so, and store.ErrNotFound otherwise; where blocks of a blob of another size are here it is
+// store.ErrOtherSize, and they stay.
 func (b *Blocks) Open(d digest.Digest, size int64, create bool) (*store.Partial, error) {
 	if err := valid(d); err != nil {
 		return nil, err

@@ -7,13 +7,14 @@ import (
 
 // What the store's methods answer with; compare with errors.Is.
 var (
-	ErrNotFound = errors.New("store: not found")
-	ErrTooLarge = errors.New("store: larger than its class may ever hold")
-	ErrNoSpace  = errors.New("store: no room can be made now")
-	ErrOff      = errors.New("store: class is off")
-	ErrClosed   = errors.New("store: closed")
-	ErrPinned   = errors.New("store: entry is pinned")
-	ErrInUse    = errors.New("store: entry is in use")
+	ErrNotFound  = errors.New("store: not found")
+	ErrTooLarge  = errors.New("store: larger than its class may ever hold")
+	ErrNoSpace   = errors.New("store: no room can be made now")
+	ErrOtherSize = errors.New("store: there is a partial of another size")
+	ErrOff       = errors.New("store: class is off")
+	ErrClosed    = errors.New("store: closed")
+	ErrPinned    = errors.New("store: entry is pinned")
+	ErrInUse     = errors.New("store: entry is in use")
 )
 
 // LockedError says that another process owns the folder.

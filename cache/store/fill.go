@@ -103,10 +103,7 @@ func (st *partialState) record(block int, sum uint32) error {
 	if _, err := st.f.WriteAt(encodeRecord(st.key, st.size, block, sum), recordAt(st.size, block)); err != nil {
 		return err
 	}
-	if !ch.holds(i) {
-		ch.add(i)
-		st.present++
-	}
+	ch.add(i)
 	ch.sums[i] = sum
 	return nil
 }

@@ -46,20 +46,23 @@ type partialState struct {
 	blocks   int
 	readOnly bool // the disk lets nobody write
 
-	mu      sync.Mutex // guards what follows, and orders writes of records
-	chunks  []*chunk   // nil: not read yet
-	unread  int        // chunks that are nil
-	present int        // blocks in the chunks that were read
-	alloc   int64      // what the file takes, as far as charged
-	dirty   bool       // written since it was opened
+	mu     sync.Mutex // guards what follows, and orders writes of records
+	chunks []*chunk   // nil: not read yet
+	alloc  int64      // what the file takes, as far as charged
+	dirty  bool       // written since it was opened
 }
 
 // OpenPartial returns a handle on the partial of that key, which is a blob of size bytes (> 0; AnySize takes what is
-// there). Where there is none it is made, if create is set, and ErrNotFound otherwise. A file whose header is damaged is removed and counted; one that was
-// made for another size is replaced, unless it is open.
+// there). Where there is none it is made, if create is set, and ErrNotFound otherwise; blobs of more than 1 TiB are
+// ErrTooLarge. A file whose header is damaged is removed and counted. One that was made for another size is replaced while
+// it holds no block and nobody has it open; otherwise it stays, whoever is wrong about the size, and create gets
+// ErrOtherSize.
 func (c *Class) OpenPartial(key Key, size int64, create bool) (*Partial, error) {
 	if size <= 0 && (create || size != AnySize) {
 		return nil, fmt.Errorf("store: partial %s of %d bytes: the size must be more than 0", key, size)
+	}
+	if size > maxPartial {
+		return nil, fmt.Errorf("%w: partial %s of %d bytes", ErrTooLarge, key, size)
 	}
 	if c.off {
 		if create {
@@ -79,7 +82,7 @@ func (c *Class) OpenPartial(key Key, size int64, create bool) (*Partial, error) 
 
 // openPartial opens what is there. With replace, one of another size is removed.
 func (c *Class) openPartial(key Key, size int64, replace bool) (*Partial, error) {
-	h, _, ok := c.hold(key, size != AnySize)
+	h, _, ok := c.hold(key, false)
 	if !ok {
 		return nil, ErrNotFound
 	}
@@ -94,18 +97,24 @@ func (c *Class) openPartial(key Key, size int64, replace bool) (*Partial, error)
 		c.dropIfSame(h.ref, in, in, lerr)
 	}
 	stripe.Unlock()
-	if err == nil {
-		return p, nil
-	}
-	if errors.Is(err, errOtherSize) && replace {
-		if _, err := c.s.drop(h.ref, ReasonRemoved, false); err != nil {
-			return nil, fmt.Errorf("store: partial %s of another size: %w", key, err)
+	switch {
+	case err == nil:
+		if !p.quiet {
+			c.s.read(h)
 		}
+		return p, nil
+	case replace && errors.Is(err, errEmpty):
+		if _, err := c.s.drop(h.ref, ReasonRemoved, false); err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", ErrOtherSize, key, err)
+		}
+	case replace && errors.Is(err, ErrOtherSize):
+		return nil, fmt.Errorf("%w: %s", ErrOtherSize, key)
 	}
 	return nil, ErrNotFound
 }
 
-var errOtherSize = errors.New("store: partial of another size")
+// errEmpty: the partial is of another size, but holds nothing.
+var errEmpty = fmt.Errorf("%w, without a block", ErrOtherSize)
 
 // openHeldPartial opens the file of h, or takes the state of who has it open. Its stripe is held.
 func (c *Class) openHeldPartial(h *handle, size int64) (*Partial, error) {
@@ -117,7 +126,7 @@ func (c *Class) openHeldPartial(h *handle, size int64) (*Partial, error) {
 	case gone:
 		return nil, ErrNotFound
 	case st != nil && size != AnySize && st.size != size:
-		return nil, errOtherSize
+		return nil, ErrOtherSize
 	case st != nil:
 		return &Partial{st: st, h: h, quiet: size == AnySize}, nil
 	}
@@ -126,8 +135,12 @@ func (c *Class) openHeldPartial(h *handle, size int64) (*Partial, error) {
 		return nil, err
 	}
 	if size != AnySize && st.size != size {
+		empty := st.empty()
 		st.f.Close()
-		return nil, errOtherSize
+		if empty {
+			return nil, errEmpty
+		}
+		return nil, ErrOtherSize
 	}
 	c.attach(h, st)
 	return &Partial{st: st, h: h, quiet: size == AnySize}, nil
@@ -180,8 +193,7 @@ func (c *Class) readPartial(key Key) (*partialState, error) {
 
 func (st *partialState) shape() {
 	st.blocks = blocksOf(st.size)
-	st.unread = (st.blocks + chunkBlocks - 1) / chunkBlocks
-	st.chunks = make([]*chunk, st.unread)
+	st.chunks = make([]*chunk, (st.blocks+chunkBlocks-1)/chunkBlocks)
 }
 
 // makePartial makes an empty partial, with what is reserved for it, or opens the one that somebody made meanwhile.
@@ -206,16 +218,14 @@ func (c *Class) makePartial(key Key, size int64) (*Partial, error) {
 		p, err := c.openHeldPartial(h, size)
 		if err != nil {
 			_ = c.releasePartial(h)
-			return nil, ErrNotFound
 		}
-		return p, nil
+		if err != nil && !errors.Is(err, ErrOtherSize) {
+			err = ErrNotFound
+		}
+		return p, err
 	}
 	st := &partialState{c: c, key: key, size: size}
 	st.shape()
-	for i := range st.chunks {
-		st.chunks[i] = &chunk{}
-	}
-	st.unread = 0
 	if err := c.writePartial(st); err != nil {
 		c.giveBack(newPartialSize)
 		s.trouble(err)
@@ -282,13 +292,28 @@ func (p *Partial) Complete() bool {
 	st := p.st
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	for i := 0; i < len(st.chunks) && st.unread > 0; i++ {
-		if st.chunk(i*chunkBlocks) == nil {
+	for n := range st.chunks {
+		if ch := st.chunk(n * chunkBlocks); ch == nil || ch.count() < st.chunkLen(n) {
 			return false
 		}
 	}
-	return st.present == st.blocks
+	return true
 }
+
+// empty reports whether it is known that no block is there.
+func (st *partialState) empty() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for n := range st.chunks {
+		if ch := st.chunk(n * chunkBlocks); ch == nil || ch.count() > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// chunkLen is how many blocks a piece of the table is about.
+func (st *partialState) chunkLen(n int) int { return min(chunkBlocks, st.blocks-n*chunkBlocks) }
 
 // chunk returns the piece of the table that a block is in, reading it when it is asked for first; nil when the disk can't
 // read it. Called with mu held.
@@ -298,19 +323,17 @@ func (st *partialState) chunk(block int) *chunk {
 		return st.chunks[n]
 	}
 	first := n * chunkBlocks
-	b := make([]byte, min(chunkBlocks, st.blocks-first)*recordLen)
+	b := make([]byte, st.chunkLen(n)*recordLen)
 	got, err := st.f.ReadAt(b, recordAt(st.size, first))
 	if err != nil && !errors.Is(err, io.EOF) {
 		st.c.s.trouble(err)
 		return nil
 	}
-	ch, present, damaged := decodeChunk(b[:got], st.key, st.size, first)
+	ch, damaged := decodeChunk(b[:got], st.key, st.size, first)
 	for range damaged {
 		st.c.s.obs.Corrupted(st.c.name)
 	}
 	st.chunks[n] = ch
-	st.unread--
-	st.present += present
 	return ch
 }
 
@@ -369,11 +392,7 @@ func (p *Partial) touch() {
 	if now-last < touchEvery || !p.touched.CompareAndSwap(last, now) {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if at := s.x.find(p.h.ref); at != 0 && !p.h.gone {
-		s.touch(at)
-	}
+	s.read(p.h)
 }
 
 // Drop forgets the blocks [first, last); what of them is out of range is ignored. Their space is used again when they are
@@ -386,16 +405,28 @@ func (p *Partial) Drop(first, last int) {
 
 // drop is Drop within the range. Called with mu held.
 func (st *partialState) drop(first, last int) {
-	if first >= last {
-		return
+	for first < last {
+		end := min(last, (first/chunkBlocks+1)*chunkBlocks)
+		st.dropIn(first, end)
+		first = end
 	}
-	for b := first; b < last; b++ {
-		if ch := st.chunk(b); ch != nil && ch.holds(b%chunkBlocks) {
+}
+
+// dropIn is drop within a piece of the table. What no record stands for is not written, since it takes no room yet; but
+// all of a piece that can't be read, since it may say anything.
+func (st *partialState) dropIn(first, last int) {
+	if ch := st.chunk(first); ch != nil {
+		for first < last && !ch.holds(first%chunkBlocks) {
+			first++
+		}
+		for first < last && !ch.holds((last-1)%chunkBlocks) {
+			last--
+		}
+		for b := first; b < last; b++ {
 			ch.drop(b % chunkBlocks)
-			st.present--
 		}
 	}
-	if st.readOnly {
+	if first == last || st.readOnly {
 		return
 	}
 	if _, err := st.f.WriteAt(make([]byte, (last-first)*recordLen), recordAt(st.size, first)); err != nil {

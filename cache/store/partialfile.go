@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"math/bits"
 
 	"github.com/blobd/blobd/internal/vfs"
 )
@@ -23,6 +24,9 @@ const (
 	// chunkBlocks: records are read 512 at a time, a page of the disk, which is 32 MiB of the blob: opening a partial of
 	// 16 GiB to read one block costs 4 KiB of its table, not 2 MiB.
 	chunkBlocks = 512
+	// maxPartial: what a manifest says of a blob's size may be a lie, and the table of one this large takes 70 MiB of memory
+	// when all of it is looked at. No registry takes a larger blob.
+	maxPartial = 1 << 40
 )
 
 // Files grow to what their trailer needs: at creation the header's page and one for the file's extents.
@@ -65,7 +69,7 @@ func readHeader(f vfs.File, k Key, length int64) (int64, error) {
 		return 0, err
 	}
 	size := int64(binary.LittleEndian.Uint64(b[16:]))
-	if size <= 0 || size > at || at-size >= BlockSize || string(b) != string(encodeHeader(k, size)) {
+	if size <= 0 || size > min(at, maxPartial) || at-size >= BlockSize || string(b) != string(encodeHeader(k, size)) {
 		return 0, errBadHeader
 	}
 	return size, nil
@@ -108,8 +112,16 @@ func (ch *chunk) holds(i int) bool { return ch.has[i/64]>>(i%64)&1 == 1 }
 func (ch *chunk) add(i int)        { ch.has[i/64] |= 1 << (i % 64) }
 func (ch *chunk) drop(i int)       { ch.has[i/64] &^= 1 << (i % 64) }
 
+// count returns how many blocks it holds.
+func (ch *chunk) count() (n int) {
+	for _, w := range ch.has {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}
+
 // decodeChunk reads the records in b, of the blocks from first on; damaged is how many were neither valid nor absent.
-func decodeChunk(b []byte, k Key, size int64, first int) (ch *chunk, present, damaged int) {
+func decodeChunk(b []byte, k Key, size int64, first int) (ch *chunk, damaged int) {
 	ch = &chunk{}
 	for i := 0; (i+1)*recordLen <= len(b); i++ {
 		sum := binary.LittleEndian.Uint32(b[i*recordLen:])
@@ -119,10 +131,9 @@ func decodeChunk(b []byte, k Key, size int64, first int) (ch *chunk, present, da
 		case mark == guard(k, size, first+i, sum):
 			ch.sums[i] = sum
 			ch.add(i)
-			present++
 		default:
 			damaged++
 		}
 	}
-	return ch, present, damaged
+	return ch, damaged
 }

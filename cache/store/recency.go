@@ -62,6 +62,15 @@ func (s *Store) touch(at slot) {
 	s.markDirty(at)
 }
 
+// read makes the entry of h the one read last, if it is still there.
+func (s *Store) read(h *handle) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at := s.x.find(h.ref); at != 0 && !h.gone {
+		s.touch(at)
+	}
+}
+
 // chill makes an entry the one that goes first. Called with mu held.
 func (s *Store) chill(at slot) {
 	e := s.x.at(at)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -195,16 +196,62 @@ func testPartials(t *testing.T, open Opener) {
 	})
 	t.Run("of another size", func(t *testing.T) {
 		k := store.DerivedKey("resized")
-		p := openPartial(t, c, k, 100)
-		fill(t, p, Data(1, 100), 0)
-		p.Close()
+		openPartial(t, c, k, 100).Close()
 		if _, err := c.OpenPartial(k, 200, false); !errors.Is(err, store.ErrNotFound) {
 			t.Error(err)
 		}
-		p = openPartial(t, c, k, 200)
+		p := openPartial(t, c, k, 200) // nothing is lost
 		defer p.Close()
 		if p.Size() != 200 || p.Has(0) {
 			t.Errorf("size %d, has block 0: %v", p.Size(), p.Has(0))
+		}
+	})
+	t.Run("who is wrong about the size destroys nothing", func(t *testing.T) {
+		data := Data(5, 600*store.BlockSize) // the last blocks are in a second piece of the table
+		k := KeyFor(data)
+		p := openPartial(t, c, k, len(data))
+		fill(t, p, data, 599)
+		for _, open := range []bool{true, false} {
+			if !open {
+				p.Close()
+			}
+			for _, size := range []int64{1, int64(len(data)) - 1, 1 << 40} {
+				if _, err := c.OpenPartial(k, size, true); !errors.Is(err, store.ErrOtherSize) {
+					t.Errorf("open %v, of %d bytes: %v", open, size, err)
+				}
+				if _, err := c.OpenPartial(k, size, false); !errors.Is(err, store.ErrNotFound) {
+					t.Errorf("open %v, of %d bytes, not to be made: %v", open, size, err)
+				}
+			}
+		}
+		p = openPartial(t, c, k, len(data))
+		defer p.Close()
+		if got := present(t, p, data); !same(got, []int{599}) {
+			t.Errorf("left are %v", got)
+		}
+	})
+	t.Run("of a size that can't be", func(t *testing.T) {
+		for _, size := range []int64{1<<40 + 1, math.MaxInt64 - store.BlockSize, math.MaxInt64} {
+			if _, err := c.OpenPartial(store.DerivedKey("giant"), size, true); !errors.Is(err, store.ErrTooLarge) {
+				t.Errorf("%d bytes: %v", size, err)
+			}
+		}
+	})
+	t.Run("dropping what is not there takes no room", func(t *testing.T) {
+		k := store.DerivedKey("dropped")
+		p, err := c.OpenPartial(k, 16<<30, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		if err := p.WriteBlock(nil, 5000, Data(6, store.BlockSize)); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(opts.Dir, "blocks", k.String()[4:6], k.String())
+		before := Du(t, path)
+		p.Drop(-1, p.Blocks()+1)
+		if after := Du(t, path); before == 0 || after != before || p.Has(5000) {
+			t.Errorf("it took %d bytes, and takes %d; the block is there: %v", before, after, p.Has(5000))
 		}
 	})
 	t.Run("concurrently", func(t *testing.T) {
