@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -50,9 +51,42 @@ When some files can't be copied the others are, and each that could not is named
 			return err
 		}
 		a.noteStale(archive.Resolution)
+		if !flags.noCache {
+			defer ahead(cmd.Context(), c, archive, from)()
+		}
 		return a.cp(cmd.Context(), archive, from, args[1], force)
 	}
 	return cmd
+}
+
+// ahead has the daemon fetch what is below from while it is being copied: file by file each would cost a request, and
+// neighbours come in one. It returns once that has begun; the returned func ends it. Its failures are the copies' to meet.
+func ahead(ctx context.Context, c *client.Client, archive *client.Archive, from string) (end func()) {
+	fi, err := archive.WithContext(ctx).Stat(from)
+	if err != nil || !fi.IsDir() {
+		return func() {}
+	}
+	var patterns []string
+	if from != "." {
+		patterns = []string{strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(from)}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	begun, ended := make(chan struct{}), make(chan struct{})
+	begin := sync.OnceFunc(func() { close(begun) })
+	go func() {
+		defer close(ended)
+		defer begin()
+		_, _, _ = c.Prefetch(ctx, archive.Reference, patterns, func(p client.Progress) {
+			if p.FilesTotal > 0 {
+				begin()
+			}
+		})
+	}()
+	<-begun
+	return func() {
+		cancel()
+		<-ended
+	}
 }
 
 // splitSource takes REF[:/PATH] apart. No reference holds ":/", so the first one ends it, whatever the path holds.
@@ -96,6 +130,9 @@ func (a *app) cp(ctx context.Context, archive *client.Archive, from, dest string
 	x := extractor{archive: archive, root: root, force: force, meter: a.meter("copying")}
 	failed, ended := x.run(ctx, jobs)
 	x.meter.stop()
+	if len(jobs) == 1 && len(failed) == 1 && a.format != formatJSON { // one line says it all
+		return fmt.Errorf("%s: %w", quoted(failed[0].path), failed[0].err)
+	}
 	out := copied{
 		Reference: archive.Reference, Files: x.files, Size: x.bytes, Destination: dest, Failed: make([]copyFailure, 0, len(failed)),
 	}
@@ -158,7 +195,7 @@ func openDest(dir string, create bool) (*os.Root, error) {
 	}
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("there is no folder %s to copy to", dir)
+		return nil, fmt.Errorf("there is no folder %s to copy to; make it first, or end the destination in a slash", dir)
 	}
 	return root, err
 }
