@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -24,6 +25,9 @@ const (
 
 // footprint is the disk space to reserve for a file of size bytes.
 func footprint(size int64) int64 {
+	if size > math.MaxInt64/2 {
+		return size // more than any disk: only that no sum becomes too large
+	}
 	n := (size + page - 1) / page * page
 	if size > bigFile {
 		n += page + size/extentShare
@@ -35,6 +39,19 @@ func footprint(size int64) int64 {
 func (s *Store) charge(c *Class, n int64) {
 	c.used += n
 	s.used += n
+}
+
+// setBytes notes what an entry takes. Called with mu held.
+func (s *Store) setBytes(e *entry, n int64) {
+	before := e.bytes()
+	e.setBytes(n)
+	s.file(s.classes[e.class], e.bytes()-before)
+}
+
+// file is charge for bytes of entries. Called with mu held.
+func (s *Store) file(c *Class, n int64) {
+	c.filed += n
+	s.charge(c, n)
 }
 
 // unreserve gives back n reserved bytes. Called with mu held.
@@ -54,10 +71,12 @@ func (s *Store) spend(c *Class, n int64) {
 	s.reserved -= n
 }
 
-// level is all that counts against the total: what is there, and the most that the keeper's files may become. Called
-// with mu held.
+// level is all that counts against the total: what is there, and the most that the keeper's files may become; a new
+// snapshot is written beside the old one. Called with mu held.
 func (s *Store) level() int64 {
-	return s.used + s.reserved + s.overhead - s.notes + s.journalMost() + 2*snapshotSize(s.x.count)
+	snapshot := snapshotSize(s.x.count)
+	return s.used + s.reserved + s.overhead - s.notes.journal - s.notes.snapshot +
+		max(s.journalMost(), s.notes.journal) + snapshot + max(snapshot, s.notes.snapshot)
 }
 
 // fits reports whether n more bytes of class c fit everywhere. Called with mu held.
@@ -137,9 +156,14 @@ func (s *Store) tryReserve(c *Class, n int64) (*demand, error) {
 
 // heldBytes is at least what eviction can't free now of a class, or (nil) of all. Called with mu held.
 func (s *Store) heldBytes(c *Class) int64 {
-	total := s.level() - s.used
+	total := s.level()
 	if c != nil {
-		total = c.reserved
+		total = c.used + c.reserved
+	}
+	for _, k := range s.classes {
+		if c == nil || c == k {
+			total -= k.filed
+		}
 	}
 	for r := range s.heldEntries() {
 		if at := s.x.find(r); at != 0 && (c == nil || c.id == r.class) {

@@ -94,7 +94,7 @@ func (s *Store) newGoals(waiting []*demand) *goals {
 	sum := func(of func(*demand) bool, limit int64) int64 {
 		var total, most int64
 		for _, d := range waiting {
-			if of(d) {
+			if of(d) && d.n <= d.c.limit { // no longer when the limit was changed
 				total += d.n
 				most = max(most, d.n)
 			}
@@ -222,7 +222,7 @@ func (s *Store) dropLocked(r ref, reason string, force bool) (int64, error) {
 	freed := e.bytes()
 	s.mu.Lock()
 	if h == nil {
-		s.charge(c, -freed)
+		s.file(c, -freed)
 	} else if h.refs > 0 { // its last Close will take the bytes off; if that was meanwhile, it has
 		freed = 0
 	}
@@ -245,6 +245,7 @@ func (s *Store) takeOut(at slot) {
 // orphan makes the handle of r, if there is one, that of a file without a name. Called with mu held.
 func (s *Store) orphan(r ref, alloc int64) {
 	if h := s.open[r]; h != nil {
+		s.classes[r.class].filed -= alloc
 		h.gone, h.alloc = true, alloc
 		delete(s.open, r)
 	}
@@ -259,12 +260,15 @@ func (s *Store) putBack(e entry, h *handle) {
 	c.entries++
 	c.shards[e.sum[0]].files++
 	s.pushFront(&c.list, at)
-	switch {
-	case h == nil:
-	case h.refs > 0:
-		h.gone, h.alloc = false, 0
-		s.open[h.ref] = h
-	default:
-		s.charge(c, e.bytes())
+	if h == nil {
+		return
 	}
+	n.setBytes(h.alloc) // a partial may have grown meanwhile
+	c.filed += n.bytes()
+	if h.refs == 0 {
+		s.charge(c, n.bytes())
+		return
+	}
+	h.gone, h.alloc = false, 0
+	s.open[h.ref] = h
 }

@@ -53,8 +53,9 @@ func (c *Class) discardTemp(f vfs.File, name string, used int64) {
 	}
 }
 
-// sweepTemps removes what a crash left in the temporary folders.
+// sweepTemps removes what a crash left in the temporary folders, and of a snapshot.
 func (s *Store) sweepTemps() {
+	_ = s.fs.Remove(filepath.Join(s.opts.Dir, snapshotTemp))
 	for _, c := range s.classes {
 		dir := c.tempDir()
 		var names []string
@@ -149,15 +150,15 @@ func (s *Store) countOverhead() {
 		count(c.tempDir())
 	}
 	count(s.opts.Dir)
-	var notes int64
-	for _, name := range []string{journalName, snapshotName, snapshotTemp} {
+	note := func(name string) int64 {
 		path := filepath.Join(s.opts.Dir, name)
 		own[path] = true
-		if in, err := s.fs.Lstat(path); err == nil {
-			notes += in.Allocated
-		}
+		in, _ := s.fs.Lstat(path)
+		return in.Allocated
 	}
-	total += s.treeBytes(s.opts.Dir, own, foreignDepth) + s.foreign.Load() + notes
+	note(snapshotTemp) // counts while it is written, and not as a foreign file: see level
+	notes := notes{note(journalName), note(snapshotName)}
+	total += s.treeBytes(s.opts.Dir, own, foreignDepth) + s.foreign.Load() + notes.journal + notes.snapshot
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	total += s.stuck

@@ -3,6 +3,7 @@ package store
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"os"
 	"runtime"
 	"slices"
 	"testing"
@@ -53,6 +54,28 @@ func TestMemoryOfAMillionEntries(t *testing.T) {
 		t.Errorf("%.1f bytes an entry", each)
 	}
 	runtime.KeepAlive(s)
+}
+
+// A snapshot, and a journal, take what they take until they are written anew, however little there is to say now.
+func TestOldHintsCount(t *testing.T) {
+	s := bare(t)
+	s.maxSize = 1 << 20 // the journal may take a page of it
+	for i := range 10_000 {
+		s.x.insert(nthRef(0, i))
+	}
+	if err := s.writeSnapshot(snapshotInfo{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.journal.path(), make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10_000 {
+		s.x.remove(s.x.find(nthRef(0, i)))
+	}
+	s.countOverhead()
+	if all := s.overhead + snapshotSize(0); s.level() < all { // the next snapshot stands beside the old one
+		t.Errorf("%d bytes count, the disk gives up %d", s.level(), all)
+	}
 }
 
 // TestIndexAndOrder checks index and lists against a map and a slice.

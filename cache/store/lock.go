@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,8 +17,8 @@ import (
 const lockName = "LOCK"
 
 // takeLock makes this process the owner of dir.
-func takeLock(fs vfs.FS, dir string) (vfs.File, error) {
-	f, err := fs.Lock(filepath.Join(dir, lockName))
+func takeLock(disk vfs.FS, dir string) (vfs.File, error) {
+	f, err := disk.Lock(filepath.Join(dir, lockName))
 	if errors.Is(err, vfs.ErrLocked) {
 		defer f.Close()
 		return nil, &LockedError{Dir: dir, PID: readPID(f)}
@@ -30,6 +31,39 @@ func takeLock(fs vfs.FS, dir string) (vfs.File, error) {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	return f, nil
+}
+
+// takeLocks makes this process the owner of all the folders, or of none. A disk that can't be written, and has no lock
+// file, has nothing to protect.
+func (s *Store) takeLocks() error {
+	dirs := []string{s.opts.Dir}
+	for i, co := range s.opts.Classes {
+		if co.Dir != "" {
+			dirs = append(dirs, s.classes[i].dir)
+		}
+	}
+	for _, dir := range dirs {
+		f, err := takeLock(s.fs, dir)
+		switch {
+		case err == nil:
+			s.locks = append(s.locks, f)
+		case vfs.IsDiskTrouble(err) || errors.Is(err, fs.ErrNotExist): // the folder could not be made
+			s.trouble(err)
+		default:
+			_ = s.giveLocksBack()
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) giveLocksBack() error {
+	var errs []error
+	for _, f := range s.locks {
+		errs = append(errs, f.Close())
+	}
+	s.locks = nil
+	return errors.Join(errs...)
 }
 
 func readPID(f io.ReaderAt) int {

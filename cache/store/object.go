@@ -159,10 +159,7 @@ func (s *Store) resize(at slot, bytes int64) {
 	if at == 0 {
 		return
 	}
-	e := s.x.at(at)
-	before := e.bytes()
-	e.setBytes(bytes)
-	s.charge(s.classes[e.class], e.bytes()-before)
+	s.setBytes(s.x.at(at), bytes)
 }
 
 // confirm remembers that the file with this stamp is good.
@@ -212,7 +209,7 @@ func (s *Store) forget(r ref) {
 		bytes, h := s.x.at(at).bytes(), s.open[r]
 		s.takeOut(at)
 		if h == nil {
-			s.charge(s.classes[r.class], -bytes)
+			s.file(s.classes[r.class], -bytes)
 		}
 	}
 	s.mu.Unlock()

@@ -29,6 +29,8 @@ func (noObserver) Problem(error)                 {}
 
 // trouble notes that the disk refused something. The observer hears of each kind of trouble once.
 func (s *Store) trouble(err error) {
+	s.telling.Lock()
+	defer s.telling.Unlock()
 	s.mu.Lock()
 	known := s.problem != nil && rootCause(s.problem) == rootCause(err)
 	s.problem = err
@@ -42,6 +44,14 @@ func (s *Store) trouble(err error) {
 func (s *Store) works() {
 	s.mu.Lock()
 	had := s.problem != nil
+	s.mu.Unlock()
+	if !had { // as nearly always
+		return
+	}
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	s.mu.Lock()
+	had = s.problem != nil
 	s.problem = nil
 	s.mu.Unlock()
 	if had {

@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -40,17 +42,17 @@ const FlushEvery = 10 * time.Second
 
 // Store is a set of classes under one budget. See the package comment for what it promises.
 //
-// Lock order: a stripe, then a partial's mu, then Store.mu, which is never held during a call to the file system, but for
+// Lock order: a stripe, then a partial's mu, then telling, then Store.mu, which is never held during a call to the file system, but for
 // asking how full a disk is. At most one stripe is held at a time, and no room is waited for while it is.
 type Store struct {
 	opts    Options
 	fs      vfs.FS
 	obs     Observer
 	now     func() time.Time
-	lock    vfs.File // nil on a disk that can't be written and has no lock file
+	locks   []vfs.File // of Dir and of the classes' own folders; none on a disk that can't be written and has no lock file
 	classes []*Class
 	disks   []*disk
-	temps   atomic.Uint64 // numbers temporary files
+	temps   atomic.Uint64 // numbers temporary files; begins anywhere, so that two stores in turn don't use the same
 
 	// A stripe orders what happens to the names in the shard folders of one number: publish, adopt, unlink.
 	stripes [256]sync.Mutex
@@ -63,6 +65,9 @@ type Store struct {
 	wake     chan struct{} // to the evictor: there may be work
 	dirty    chan struct{} // to the keeper: there is something to flush
 	workers  sync.WaitGroup
+
+	// telling is held while the observer hears of a problem or its end, so that it hears of the latest last.
+	telling sync.Mutex
 
 	startEviction sync.Once
 	journal       *journal // the keeper's, and the starter's before it
@@ -79,7 +84,7 @@ type Store struct {
 	used      int64 // bytes of entries, temporary files, and removed files that are still open
 	reserved  int64 // bytes promised to writers
 	overhead  int64 // bytes of all else: folders, foreign files, journal, snapshot, lock
-	notes     int64 // the part of overhead that is journal and snapshot
+	notes     notes // the part of overhead that is journal and snapshot
 	stuck     int64 // the part of overhead that is temporary files that could not be removed
 	counted   time.Time
 	demands   []*demand
@@ -88,6 +93,9 @@ type Store struct {
 	closed    bool
 	trustSize bool // the snapshot had a clean mark
 }
+
+// notes are the bytes that the disk gives up for the keeper's files.
+type notes struct{ journal, snapshot int64 }
 
 // Class is a set of entries with one cap.
 type Class struct {
@@ -106,6 +114,7 @@ type Class struct {
 	cap      int64 // as configured
 	limit    int64 // as in force
 	used     int64 // bytes of entries, temporary files, and removed files that are still open
+	filed    int64 // the part of used that is entries
 	reserved int64 // bytes promised to writers
 	entries  int64
 	found    bool // the scan has been through the class
@@ -119,9 +128,9 @@ type shard struct {
 	alloc int64 // what the folder itself takes
 }
 
-// Open takes the lock of opts.Dir, makes what folders are missing, removes temporary files, and returns; entries are
-// loaded and counted behind. The error is a *LockedError when another process has the lock, and names the folder when one
-// can't be made. A disk that can't be written now is no error.
+// Open makes what folders are missing, takes the locks of opts.Dir and of the classes' own folders, removes temporary
+// files, and returns; entries are loaded and counted behind. The error is a *LockedError when another process has a lock,
+// and names the folder when one can't be made. A disk that can't be written now is no error.
 func Open(opts Options) (*Store, error) {
 	s, err := newStore(opts)
 	if err != nil {
@@ -130,11 +139,8 @@ func Open(opts Options) (*Store, error) {
 	if err := s.makeFolders(); err != nil {
 		return nil, err
 	}
-	if s.lock, err = takeLock(s.fs, s.opts.Dir); err != nil {
-		if !vfs.IsDiskTrouble(err) {
-			return nil, err
-		}
-		s.trouble(err)
+	if err := s.takeLocks(); err != nil {
+		return nil, err
 	}
 	s.sweepTemps()
 	s.countOverhead()
@@ -177,6 +183,7 @@ func newStore(opts Options) (*Store, error) {
 		}
 		s.classes = append(s.classes, c)
 	}
+	s.temps.Store(rand.Uint64())
 	s.journal = newJournal(s)
 	s.applyLimits()
 	return s, nil
@@ -221,13 +228,7 @@ func (s *Store) Close() error {
 		s.stripes[i].Unlock()
 	}
 	s.workers.Wait()
-	err := s.writeCleanMark()
-	if s.lock != nil {
-		if lerr := s.lock.Close(); err == nil {
-			err = lerr
-		}
-	}
-	return err
+	return errors.Join(s.writeCleanMark(), s.giveLocksBack())
 }
 
 // Class returns the class of that name, and panics when the options have none.

@@ -229,10 +229,11 @@ func (c *Class) register(key Key, in vfs.Info, used, reserved int64) *handle {
 	if at != 0 {
 		old := s.x.at(at)
 		if s.open[r] == nil {
-			s.charge(c, -old.bytes())
+			s.file(c, -old.bytes())
 		} else {
 			s.orphan(r, old.bytes())
 		}
+		old.setBytes(0)
 	} else {
 		at = s.x.insert(r)
 		c.entries++
@@ -241,8 +242,8 @@ func (c *Class) register(key Key, in vfs.Info, used, reserved int64) *handle {
 	e := s.x.at(at)
 	e.clear(flagUnseen)
 	e.verified = in.Stamp
-	e.setBytes(in.Allocated)
-	s.charge(c, e.bytes()-used)
+	s.setBytes(e, in.Allocated)
+	s.charge(c, -used)
 	spent := min(max(e.bytes()-used, 0), reserved)
 	s.spend(c, spent)
 	s.unreserve(c, reserved-spent)

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -137,6 +138,52 @@ func testEviction(t *testing.T, open Opener) {
 		if _, err := s.Class("small").Create(t.Context(), store.DerivedKey("x"), 2<<20); !errors.Is(err, store.ErrTooLarge) {
 			t.Error(err)
 		}
+		if _, err := s.Class("data").Create(t.Context(), store.DerivedKey("x"), math.MaxInt64); !errors.Is(err, store.ErrTooLarge) {
+			t.Error(err)
+		}
+	})
+	t.Run("a large one finds room in a store full of old ones", func(t *testing.T) {
+		const size = 40 << 20
+		piece := Data(7, 1<<20)
+		for name, keep := range map[string]func(*store.Store) error{
+			"of known size": func(s *store.Store) error {
+				return putPieces(t.Context(), s.Class("data"), piece, size, size)
+			},
+			"of unknown size": func(s *store.Store) error {
+				return putPieces(t.Context(), s.Class("data"), piece, -1, size)
+			},
+			"in blocks": func(s *store.Store) error {
+				p := openPartial(t, s.Class("blocks"), store.DerivedKey("large"), size)
+				defer p.Close()
+				res, err := p.Reserve(t.Context(), p.Blocks())
+				if err != nil {
+					return err
+				}
+				defer res.Release()
+				for i := range p.Blocks() {
+					if err := p.WriteBlock(res, i, piece[:store.BlockSize]); err != nil {
+						return err
+					}
+				}
+				return nil
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				opts := Options(t, 64<<20)
+				s := open(t, opts)
+				for i := range 140 {
+					put(t, s.Class("data"), Data(uint64(100+i), 500*kib))
+				}
+				k := put(t, s.Class("small"), Data(1, 1000))
+				if err := keep(s); err != nil {
+					t.Fatal(err)
+				}
+				if u := s.Usage(); u.Bytes > u.Limit || !s.Class("small").Contains(k) {
+					t.Errorf("%+v", u)
+				}
+				sameAsDisk(t, s, opts)
+			})
+		}
 	})
 	t.Run("limits change while it runs", func(t *testing.T) {
 		s := open(t, Options(t, 16<<20))
@@ -150,6 +197,21 @@ func testEviction(t *testing.T, open Opener) {
 			t.Errorf("%d bytes of %d", u.Bytes, u.Limit)
 		}
 	})
+}
+
+// putPieces puts an object of size bytes that is announced with another size, piece by piece.
+func putPieces(ctx context.Context, c *store.Class, piece []byte, announced, size int64) error {
+	w, err := c.Create(ctx, store.DerivedKey("large"), announced)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	for w.Size() < size {
+		if _, err := w.Write(piece); err != nil {
+			return err
+		}
+	}
+	return w.Commit()
 }
 
 func testHeld(t *testing.T, open Opener) {
@@ -240,6 +302,32 @@ func testHeld(t *testing.T, open Opener) {
 		}
 		c.SetPinned(slices.Values(pinned), true)
 		if _, err := c.Create(t.Context(), store.DerivedKey("large"), 3<<20); !errors.Is(err, store.ErrNoSpace) {
+			t.Error(err)
+		}
+		for _, k := range rest {
+			if !c.Contains(k) {
+				t.Error("an entry was evicted for what can't fit")
+			}
+		}
+	})
+	t.Run("nothing goes in vain for what is being written", func(t *testing.T) {
+		s := open(t, Options(t, 32<<20))
+		c := s.Class("data")
+		var rest []store.Key
+		for i := range 10 {
+			rest = append(rest, put(t, c, Data(uint64(i), 60*kib)))
+		}
+		w, err := c.Create(t.Context(), store.DerivedKey("large"), 20<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		for range 20 {
+			if _, err := w.Write(Data(1, 1<<20)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := c.Create(t.Context(), store.DerivedKey("another"), 16<<20); !errors.Is(err, store.ErrNoSpace) {
 			t.Error(err)
 		}
 		for _, k := range rest {

@@ -221,7 +221,7 @@ func difference(t *testing.T, s *store.Store, opts store.Options) string {
 			dir = filepath.Join(opts.Dir, u.Name)
 		}
 		for _, f := range Files(t, dir) {
-			if filepath.Base(filepath.Dir(f)) != "tmp" {
+			if filepath.Base(filepath.Dir(f)) != "tmp" && filepath.Base(f) != "LOCK" {
 				disk += Du(t, f)
 				files++
 			}

@@ -131,7 +131,7 @@ func testRestart(t *testing.T, open Opener) {
 		closeStore(t, s)
 		foreign := []string{filepath.Join("data", "README"), filepath.Join("data", k.String()[7:9], "x"), "other",
 			filepath.Join("data", k.String()[7:9], "sha256-1234")}
-		for _, name := range append(foreign, filepath.Join("data", "tmp", "77"), filepath.Join("small", "tmp", "x")) {
+		for _, name := range append(foreign, filepath.Join("data", "tmp", "77"), filepath.Join("small", "tmp", "x"), "snapshot.tmp") {
 			if err := os.WriteFile(filepath.Join(opts.Dir, name), Data(1, 100*kib), 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -145,6 +145,9 @@ func testRestart(t *testing.T, open Opener) {
 		}
 		if files := append(Files(t, filepath.Join(opts.Dir, "data", "tmp")), Files(t, filepath.Join(opts.Dir, "small", "tmp"))...); len(files) != 0 {
 			t.Errorf("left behind: %v", files)
+		}
+		if _, err := os.Stat(filepath.Join(opts.Dir, "snapshot.tmp")); err == nil {
+			t.Error("left behind: snapshot.tmp")
 		}
 		if u := s.Usage(); u.Overhead < 400*kib || u.Entries != 1 {
 			t.Errorf("%+v", u)
@@ -164,6 +167,20 @@ func testRestart(t *testing.T, open Opener) {
 			t.Fatalf("%v", err)
 		}
 		closeStore(t, s)
+		open(t, opts)
+	})
+	t.Run("one process at a time in a folder of its own", func(t *testing.T) {
+		opts, others := Options(t, 16<<20), Options(t, 16<<20)
+		opts.Classes[1].Dir = filepath.Join(t.TempDir(), "disk")
+		others.Classes[1].Dir = opts.Classes[1].Dir
+		s := open(t, opts)
+		_, err := store.Open(others)
+		locked, ok := errors.AsType[*store.LockedError](err)
+		if !ok || locked.PID != os.Getpid() || locked.Dir != others.Classes[1].Dir {
+			t.Fatalf("%v", err)
+		}
+		closeStore(t, s)
+		closeStore(t, open(t, others)) // nothing that it had begun with is in its way
 		open(t, opts)
 	})
 	t.Run("a folder that can't be made", func(t *testing.T) {
@@ -237,6 +254,29 @@ func testRestart(t *testing.T, open Opener) {
 			t.Errorf("clear: %v", err)
 		}
 		closeStore(t, s) // again
+	})
+	t.Run("who ends late does no harm to who came after", func(t *testing.T) {
+		opts := Options(t, 16<<20)
+		create := func(s *store.Store) *store.Writer {
+			w, err := s.Class("data").Create(t.Context(), store.DerivedKey("late"), 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.Write([]byte("late")); err != nil {
+				t.Fatal(err)
+			}
+			return w
+		}
+		s := open(t, opts)
+		old := create(s)
+		closeStore(t, s)
+		s = open(t, opts)
+		w := create(s)
+		defer w.Close()
+		old.Close()
+		if err := w.Commit(); err != nil {
+			t.Error(err)
+		}
 	})
 }
 
