@@ -146,14 +146,14 @@ func Open(opts Options) (*Caches, error) {
 		return nil, err
 	}
 	reports := &reports{to: opts.Observer}
-	catalogue := readCatalogue(opts.FS, opts.Dir, opts.Now, reports.catalogue, defaultBounds())
-	c := &Caches{Catalogue: catalogue, Memory: memory, pins: newPins(), reports: reports}
 	s, err := store.Open(opts.store(reports))
 	if err != nil {
 		memory.Close()
 		return nil, err
 	}
-	c.Store = s
+	// Only now the folder is ours: who had it wrote down the last of the catalogue at its very end.
+	catalogue := readCatalogue(opts.FS, opts.Dir, opts.Now, reports.catalogue, defaultBounds())
+	c := &Caches{Catalogue: catalogue, Memory: memory, Store: s, pins: newPins(), reports: reports}
 	c.Refs = &Refs{s.Class(FolderRefs)}
 	c.Manifests = &Manifests{s.Class(FolderManifests)}
 	c.Indexes = &Indexes{s.Class(FolderIndexes)}

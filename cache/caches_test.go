@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/blobd/blobd/cache/store"
+	"github.com/blobd/blobd/cache/store/storetest"
 	"github.com/blobd/blobd/internal/fault"
 	"github.com/blobd/blobd/internal/vfs"
 )
@@ -62,6 +63,9 @@ func open(t testing.TB, opts Options) *Caches {
 	t.Helper()
 	if opts.Dir == "" {
 		opts.Dir = t.TempDir()
+	}
+	if opts.FS == nil {
+		opts.FS = storetest.WithoutSync()
 	}
 	c, err := Open(opts)
 	if err != nil {
@@ -190,7 +194,21 @@ func damages() map[string]func([]byte) []byte {
 func copyTree(t testing.TB, dir string) string {
 	t.Helper()
 	to := t.TempDir()
-	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
+	err := fs.WalkDir(os.DirFS(dir), ".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			err = os.MkdirAll(filepath.Join(to, path), 0o700)
+		} else if err == nil {
+			var raw []byte
+			if raw, err = os.ReadFile(filepath.Join(dir, path)); err == nil {
+				err = os.WriteFile(filepath.Join(to, path), raw, 0o600)
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) { // it was evicted meanwhile
+			return nil
+		}
+		return err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	return to
@@ -215,6 +233,42 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	if after, err := os.ReadFile(filepath.Join(dir, "catalogue")); err != nil || !bytes.Equal(before, after) {
 		t.Errorf("the second to open it wrote the catalogue: %v", err)
+	}
+}
+
+// lateWriter is a disk on which another process writes something before it gives its lock back.
+type lateWriter struct {
+	vfs.FS
+	write func()
+}
+
+func (d lateWriter) Lock(name string) (vfs.File, error) {
+	d.write()
+	return d.FS.Lock(name)
+}
+
+// What the process before wrote at its very end is known, and not overwritten.
+func TestOpenAfterAnother(t *testing.T) {
+	opts := Options{Dir: t.TempDir()}
+	disk := lateWriter{FS: storetest.WithoutSync(), write: func() {
+		c := openCatalogue(t, storetest.WithoutSync(), opts.Dir, newClock().Now, defaultBounds())
+		if err := errors.Join(c.Record(testArtifact(1)), c.close()); err != nil {
+			t.Error(err)
+		}
+	}}
+	opts.FS = disk
+	c := open(t, opts)
+	if err := errors.Join(c.Catalogue.Record(testArtifact(2)), c.Close()); err != nil {
+		t.Fatal(err)
+	}
+	opts.FS = nil
+	for when, c := range map[string]*Caches{"now": c, "after a restart": open(t, opts)} {
+		for n := range 2 {
+			a := testArtifact(n + 1)
+			if _, ok := c.Catalogue.Get(a.Registry, a.Repository, a.Digest); !ok {
+				t.Errorf("%s: artifact %d is not known", when, n+1)
+			}
+		}
 	}
 }
 
@@ -359,7 +413,7 @@ func TestOpenOnADiskThatRefuses(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	disk, told := &badDisk{FS: vfs.OS()}, &listener{}
+	disk, told := &badDisk{FS: storetest.WithoutSync()}, &listener{}
 	disk.failAt(0, true)
 	opts.FS, opts.Observer = disk, told
 	c, err := Open(opts)

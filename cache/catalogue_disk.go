@@ -14,8 +14,7 @@ const (
 	retryDisk = 10 * time.Second
 )
 
-// readCatalogue reads the catalogue in dir, which another process may have open: nothing is written. Call start once the
-// folder is ours.
+// readCatalogue reads the catalogue in dir, which must be ours. Nothing is written before start is called.
 func readCatalogue(fsys vfs.FS, dir string, now func() time.Time, problem func(error), b bounds) *Catalogue {
 	c := &Catalogue{now: now, problem: problem, state: newState(b)}
 	c.journal = readJournal(fsys, filepath.Join(dir, "catalogue"), c.read)
@@ -38,6 +37,7 @@ func (c *Catalogue) start() {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	j := &c.journal
+	_ = j.fs.Remove(j.temp()) // what a crash left
 	j.compactAt = max(minCompact, 2*j.size)
 	outdated := j.size > minCompact && j.lines > 2*c.state.size()
 	if j.open() != nil || j.damaged > 0 || outdated {

@@ -14,15 +14,15 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/blobd/blobd/cache/store"
+	"github.com/blobd/blobd/cache/store/storetest"
 	"github.com/blobd/blobd/internal/fault"
 	"github.com/blobd/blobd/internal/oci"
-	"github.com/blobd/blobd/internal/vfs"
 )
 
 // filled opens a catalogue and puts three artifacts, and something of everything else, into it.
 func filled(t *testing.T, dir string, clk *clock) *Catalogue {
 	t.Helper()
-	c := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())
+	c := openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, defaultBounds())
 	for n := range 3 {
 		if err := c.Record(testArtifact(n)); err != nil {
 			t.Fatal(err)
@@ -81,13 +81,13 @@ func TestCatalogueAfterRestart(t *testing.T) {
 			c := filled(t, dir, clk)
 			checkFilled(t, c)
 			stop(c)
-			checkFilled(t, openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds()))
+			checkFilled(t, openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, defaultBounds()))
 		})
 	}
 }
 
 func TestCatalogueScopesShareNothing(t *testing.T) {
-	c := openCatalogue(t, vfs.OS(), t.TempDir(), newClock().Now, defaultBounds())
+	c := openCatalogue(t, storetest.WithoutSync(), t.TempDir(), newClock().Now, defaultBounds())
 	blob, end := digest.FromString("a blob"), testTime.Add(time.Hour)
 	if err := c.Grant(testScope, end); err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestCatalogueForget(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, c := range []*Catalogue{c, openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())} {
+	for _, c := range []*Catalogue{c, openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, defaultBounds())} {
 		if _, ok := c.Get(a.Registry, a.Repository, a.Digest); ok || len(c.All()) != 2 || len(c.pinned()) != 0 {
 			t.Errorf("after Forget: %+v, pins %+v", c.All(), c.pinned())
 		}
@@ -144,21 +144,21 @@ func TestCataloguePin(t *testing.T) {
 	if err := c.Record(a); err != nil { // a record does not touch the pin
 		t.Fatal(err)
 	}
-	restarted := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())
+	restarted := openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, defaultBounds())
 	if got, _ := restarted.Get(a.Registry, a.Repository, a.Digest); !got.Pinned {
 		t.Error("the pin is lost")
 	}
 	if err := c.Pin(a.Registry, a.Repository, a.Digest, false); err != nil {
 		t.Fatal(err)
 	}
-	restarted = openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())
+	restarted = openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, defaultBounds())
 	if got, _ := restarted.Get(a.Registry, a.Repository, a.Digest); got.Pinned {
 		t.Error("the pin is still there")
 	}
 }
 
 func TestCatalogueTagMoves(t *testing.T) {
-	c := openCatalogue(t, vfs.OS(), t.TempDir(), newClock().Now, defaultBounds())
+	c := openCatalogue(t, storetest.WithoutSync(), t.TempDir(), newClock().Now, defaultBounds())
 	a, b := testArtifact(1), testArtifact(1)
 	b.Digest = digest.FromString("another manifest")
 	for _, x := range []Artifact{a, b} {
@@ -176,7 +176,7 @@ func TestCatalogueTagMoves(t *testing.T) {
 }
 
 func TestCatalogueRefusesBadDigests(t *testing.T) {
-	c := openCatalogue(t, vfs.OS(), t.TempDir(), newClock().Now, defaultBounds())
+	c := openCatalogue(t, storetest.WithoutSync(), t.TempDir(), newClock().Now, defaultBounds())
 	for _, d := range []digest.Digest{"", "sha256", "sha256:", "sha256:00", "md5:d41d8cd98f00b204e9800998ecf8427e"} {
 		a, b := testArtifact(1), testArtifact(1)
 		a.Digest, b.Blobs[1].Digest = d, d
@@ -199,7 +199,7 @@ func TestCatalogueRefusesBadDigests(t *testing.T) {
 // TestCatalogueWritesSeldom counts what is written down of what comes again and again.
 func TestCatalogueWritesSeldom(t *testing.T) {
 	dir, clk := t.TempDir(), newClock()
-	c := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())
+	c := openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, defaultBounds())
 	size := func() int64 {
 		fi, err := os.Stat(filepath.Join(dir, "catalogue"))
 		if err != nil {
@@ -241,7 +241,7 @@ func TestCatalogueWritesSeldom(t *testing.T) {
 	if !c.Granted(testScope, clk.Now().Add(24*time.Hour-1)) {
 		t.Error("the grant did not grow in memory")
 	}
-	killed := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())
+	killed := openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, defaultBounds())
 	if !killed.Granted(testScope, clk.Now().Add(23*time.Hour-1)) {
 		t.Error("on disk the grant is more than an hour behind")
 	}
@@ -251,7 +251,7 @@ func TestCatalogueWritesSeldom(t *testing.T) {
 	if err := c.close(); err != nil {
 		t.Fatal(err)
 	}
-	again := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())
+	again := openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, defaultBounds())
 	if got, _ := again.Get("registry.example", "acme/models-1", testArtifact(1).Digest); !got.LastUsed.Equal(clk.Now()) {
 		t.Errorf("after a restart last used %v, want %v", got.LastUsed, clk.Now())
 	}
@@ -263,12 +263,12 @@ func TestCatalogueWritesSeldom(t *testing.T) {
 // TestCatalogueShortGrants: grants that are shorter than the slack are written too, once the one before has ended.
 func TestCatalogueShortGrants(t *testing.T) {
 	dir, clk := t.TempDir(), newClock()
-	c := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())
+	c := openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, defaultBounds())
 	for range 3 {
 		if err := c.Grant(testScope, clk.Now().Add(10*time.Minute)); err != nil {
 			t.Fatal(err)
 		}
-		for _, c := range []*Catalogue{c, openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())} {
+		for _, c := range []*Catalogue{c, openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, defaultBounds())} {
 			if !c.Granted(testScope, clk.Now().Add(10*time.Minute-1)) {
 				t.Fatal("no grant")
 			}
@@ -284,14 +284,14 @@ func TestCatalogueShortGrants(t *testing.T) {
 	if err := c.Grant(testScope, clk.Now().Add(time.Minute)); err != nil { // made shorter: that counts at once
 		t.Fatal(err)
 	}
-	again := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())
+	again := openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, defaultBounds())
 	if again.Granted(testScope, clk.Now().Add(time.Minute)) {
 		t.Error("after a restart the longer grant is back")
 	}
 	if err := c.Revoke(testScope); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []*Catalogue{c, openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())} {
+	for _, c := range []*Catalogue{c, openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, defaultBounds())} {
 		if c.Granted(testScope, clk.Now()) {
 			t.Error("revoked, and still granted")
 		}
@@ -301,7 +301,7 @@ func TestCatalogueShortGrants(t *testing.T) {
 func TestCatalogueIsBounded(t *testing.T) {
 	small := bounds{artifacts: 20, grants: 20, tags: 20, proofs: 20}
 	dir, clk := t.TempDir(), newClock()
-	c := openCatalogue(t, vfs.OS(), dir, clk.Now, small)
+	c := openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, small)
 	pinned := testArtifact(0)
 	if err := c.pin(pinned, nil); err != nil {
 		t.Fatal(err)
@@ -317,7 +317,7 @@ func TestCatalogueIsBounded(t *testing.T) {
 		}
 		c.Prove(scope(n), blob(n))
 	}
-	for when, c := range map[string]*Catalogue{"now": c, "after a restart": openCatalogue(t, vfs.OS(), dir, clk.Now, small)} {
+	for when, c := range map[string]*Catalogue{"now": c, "after a restart": openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, small)} {
 		if n := len(c.state.artifacts); n > small.artifacts+1 || n < small.artifacts/2 {
 			t.Errorf("%s: %d artifacts", when, n)
 		}
@@ -343,7 +343,7 @@ func TestCatalogueIsBounded(t *testing.T) {
 
 func TestCatalogueCompacts(t *testing.T) {
 	dir, clk := t.TempDir(), newClock()
-	c := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())
+	c := openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, defaultBounds())
 	a := testArtifact(1)
 	var largest int64
 	for range 6000 {
@@ -362,7 +362,7 @@ func TestCatalogueCompacts(t *testing.T) {
 	if largest > minCompact+4096 || fi.Size() != c.journal.size || fi.Size() >= largest {
 		t.Errorf("one artifact takes %d bytes, %d at most; the file has %d", c.journal.size, largest, fi.Size())
 	}
-	restarted := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())
+	restarted := openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, defaultBounds())
 	if got, ok := restarted.Get(a.Registry, a.Repository, a.Digest); !ok || !got.same(a) {
 		t.Errorf("after a restart: %+v", got)
 	}
@@ -377,7 +377,7 @@ func TestCatalogueCompacts(t *testing.T) {
 	if err := os.WriteFile(path, bytes.Repeat(raw, minCompact/len(raw)+2), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	again := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())
+	again := openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, defaultBounds())
 	if again.journal.size > 4096 || len(again.All()) != 1 {
 		t.Errorf("after a start one artifact takes %d bytes", again.journal.size)
 	}
@@ -386,7 +386,7 @@ func TestCatalogueCompacts(t *testing.T) {
 // TestCatalogueDamaged damages each byte of a journal in turn: only the record that it belongs to may be lost.
 func TestCatalogueDamaged(t *testing.T) {
 	dir, clk := t.TempDir(), newClock()
-	c := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())
+	c := openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, defaultBounds())
 	const n = 4
 	for i := range n {
 		if err := c.Record(testArtifact(i)); err != nil {
@@ -425,7 +425,7 @@ func TestCatalogueDamaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		again := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())
+		again := openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, defaultBounds())
 		if err := again.Record(testArtifact(9)); err != nil {
 			t.Fatal(err)
 		}
@@ -460,14 +460,17 @@ func TestCatalogueWithoutItsFile(t *testing.T) {
 			if err := prepare(t, dir); err != nil {
 				t.Fatal(err)
 			}
-			c := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds())
+			c := openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, defaultBounds())
 			if all := c.All(); len(all) != 0 {
 				t.Errorf("%+v", all)
+			}
+			if _, err := os.Lstat(filepath.Join(dir, "catalogue.tmp")); err == nil {
+				t.Error("a temporary file is left behind")
 			}
 			if err := errors.Join(c.Record(a), c.Pin(a.Registry, a.Repository, a.Digest, true)); err != nil {
 				t.Fatal(err)
 			}
-			if got := openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds()).All(); len(got) != 1 || !got[0].Pinned {
+			if got := openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, defaultBounds()).All(); len(got) != 1 || !got[0].Pinned {
 				t.Errorf("%+v", got)
 			}
 		})
@@ -490,7 +493,7 @@ func TestCatalogueDiskRefuses(t *testing.T) {
 		c.Prove(testScope, digest.FromString("a blob"))
 		return err
 	}
-	disk := &badDisk{FS: vfs.OS()}
+	disk := &badDisk{FS: storetest.WithoutSync()}
 	if err := work(openCatalogue(t, disk, t.TempDir(), newClock().Now, defaultBounds())); err != nil {
 		t.Fatal(err)
 	}
@@ -502,7 +505,7 @@ func TestCatalogueDiskRefuses(t *testing.T) {
 		for _, lasting := range []bool{false, true} {
 			t.Run(fmt.Sprintf("call %d lasting %v", n, lasting), func(t *testing.T) {
 				dir, clk := t.TempDir(), newClock()
-				disk := &badDisk{FS: vfs.OS()}
+				disk := &badDisk{FS: storetest.WithoutSync()}
 				disk.failAt(n, lasting)
 				var problems []error
 				c := readCatalogue(disk, dir, clk.Now, func(err error) { problems = append(problems, err) }, defaultBounds())
@@ -525,7 +528,7 @@ func TestCatalogueDiskRefuses(t *testing.T) {
 				if len(problems) > 0 && problems[len(problems)-1] != nil {
 					t.Errorf("nobody heard that it has ended: %v", problems)
 				}
-				checkFilled(t, openCatalogue(t, vfs.OS(), dir, clk.Now, defaultBounds()))
+				checkFilled(t, openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, defaultBounds()))
 				if err := c.close(); err != nil {
 					t.Error(err)
 				}

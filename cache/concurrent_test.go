@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/blobd/blobd/cache/store"
-	"github.com/blobd/blobd/internal/vfs"
+	"github.com/blobd/blobd/cache/store/storetest"
 )
 
 // TestCatalogueConcurrently is for the race detector, and checks that the journal's order is that of the changes: what a
@@ -17,7 +17,7 @@ import (
 func TestCatalogueConcurrently(t *testing.T) {
 	dir, clk := t.TempDir(), newClock()
 	small := bounds{artifacts: 50, grants: 50, tags: 50, proofs: 50}
-	c := openCatalogue(t, vfs.OS(), dir, clk.Now, small)
+	c := openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, small)
 	var all sync.WaitGroup
 	for worker := range 4 {
 		all.Go(func() {
@@ -52,7 +52,7 @@ func TestCatalogueConcurrently(t *testing.T) {
 	if err := c.close(); err != nil {
 		t.Fatal(err)
 	}
-	again := openCatalogue(t, vfs.OS(), dir, clk.Now, small)
+	again := openCatalogue(t, storetest.WithoutSync(), dir, clk.Now, small)
 	if got, want := fmt.Sprintf("%+v", again.All()), fmt.Sprintf("%+v", c.All()); got != want {
 		t.Errorf("after a restart\n%s, in memory there was\n%s", got, want)
 	}

@@ -88,6 +88,9 @@ func readLine(r *bufio.Reader) (line []byte, n int64, err error) {
 	}
 }
 
+// temp is the name of the file that is to replace the journal: always the same, so that none is left behind.
+func (j *journal) temp() string { return j.path + ".tmp" }
+
 // open opens the journal for appending, and makes it where there is none.
 func (j *journal) open() error {
 	if j.err != nil {
@@ -129,7 +132,7 @@ func (j *journal) replace(records []record) error {
 	if err := j.fs.MkdirAll(dir); err != nil {
 		return err
 	}
-	temp := j.path + ".tmp" // one name: what a crash leaves there goes with the next try
+	temp := j.temp()
 	size, err := j.writeFile(temp, records)
 	if err != nil {
 		_ = j.fs.Remove(temp)
