@@ -21,7 +21,7 @@ import (
 // binaries are what TestMain built, read-only afterwards.
 var binaries struct {
 	client string // without the race detector: fifty of them start at once
-	daemon string // with it, when this test has it
+	daemon string // with it, when this test has it or BLOBD_TEST_RACE asks for it
 }
 
 // long asks for the tests that take minutes: make test-long.
@@ -49,7 +49,7 @@ func run(m *testing.M) (int, error) {
 		return 0, err
 	}
 	binaries.daemon = binaries.client
-	if raceDetector {
+	if raceDetector || os.Getenv("BLOBD_TEST_RACE") != "" {
 		if binaries.daemon, err = rig.Build(context.Background(), filepath.Join(dir, "race"), true); err != nil {
 			return 0, err
 		}
