@@ -25,7 +25,7 @@ const (
 type blobs struct {
 	svc *Service
 
-	mu   sync.Mutex // guards open and the blobs' users; taken before a blob's own mu
+	mu   sync.Mutex // guards open and the blobs' users; taken after a blob's own mu
 	open map[blobKey]*blob
 }
 
@@ -82,7 +82,7 @@ func (b *blob) release() {
 	bs.mu.Unlock()
 	switch {
 	case !last || b.partial == nil:
-	case b.filled.Load():
+	case b.filled.Load() && b.partial.Complete(): // what was forgotten since needs no check
 		bs.svc.goes(func() {
 			b.checkWhole(bs.svc.base)
 			b.partial.Close()
@@ -106,11 +106,12 @@ func (b *blob) blockLen(i int) int { return int(min(blockSize, b.desc.Size-int64
 // has reports whether block i is on disk.
 func (b *blob) has(i int) bool { return b.partial != nil && b.partial.Has(i) }
 
-// covering returns the fetch that will bring block i soonest, or nil; the caller holds mu.
-func (b *blob) covering(i int) *fetch {
+// covering returns the fetch that will bring block i soonest, or nil; with only set, those of other scopes don't count. The
+// caller holds mu.
+func (b *blob) covering(i int, only *oci.Scope) *fetch {
 	var best *fetch
 	for _, f := range b.fetches {
-		if !f.covers(i) {
+		if only != nil && f.scope != *only || !f.covers(i) {
 			continue
 		}
 		if best == nil || f.next() > best.next() {
@@ -121,17 +122,17 @@ func (b *blob) covering(i int) *fetch {
 }
 
 // claim makes a fetch for each gap of [i, end) that is neither on its way nor on disk; the caller holds mu, follows those
-// it wants and then launches all of them. The order of the two questions matters: a block that arrives between them is
+// it wants and then launches all of them. only is that of covering. The order of the two questions matters: a block that arrives between them is
 // on disk before it is no longer on its way.
-func (b *blob) claim(scope oci.Scope, i, end int) []*fetch {
+func (b *blob) claim(scope oci.Scope, only *oci.Scope, i, end int) []*fetch {
 	var claimed []*fetch
 	for i < end && len(claimed) < gapsAtOnce {
-		if b.soon(i) || b.has(i) {
+		if b.soon(i, only) || b.has(i) {
 			i++
 			continue
 		}
 		first := i
-		for i < end && !b.soon(i) && !b.has(i) {
+		for i < end && !b.soon(i, only) && !b.has(i) {
 			i++
 		}
 		f := newFetch(b, scope, first, i)
@@ -142,9 +143,9 @@ func (b *blob) claim(scope oci.Scope, i, end int) []*fetch {
 }
 
 // soon reports whether a fetch under way will bring block i before long; the caller holds mu.
-func (b *blob) soon(i int) bool {
-	f := b.covering(i)
-	return f != nil && (f.whole || i-f.next() <= expressBlocks)
+func (b *blob) soon(i int, only *oci.Scope) bool {
+	f := b.covering(i, only)
+	return f != nil && f.soon(i)
 }
 
 // finish takes f off the list of fetches under way.

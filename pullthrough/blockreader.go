@@ -6,13 +6,12 @@ import (
 	"io"
 	"sync"
 
-	"github.com/blobd/blobd/cache/store"
 	"github.com/blobd/blobd/internal/fault"
 	"github.com/blobd/blobd/internal/oci"
 )
 
-// triesPerBlock bounds how often a reader waits for one block that was delivered and then could not be read: a disk that
-// loses what it is given, or a cache so small that a block goes before its reader comes.
+// triesPerBlock bounds how often a reader waits for one block that was delivered and then was not there: others may have
+// forgotten it, to fetch it anew; a disk that loses what it is given is passed by.
 const triesPerBlock = 4
 
 // blockReader reads a range of a blob in order, from disk where the blocks are there and through fetches where not.
@@ -31,6 +30,8 @@ type blockReader struct {
 	fetched    bool // something came from upstream
 
 	following map[*fetch]*follower
+	only      *oci.Scope // set once another scope's fetch has failed: r follows its own scope's
+	past      *fetch     // set once the disk has lost what it was given: all that is left comes by it
 }
 
 // newBlockReader reads length bytes from offset. It takes over one use of b, which close gives back.
@@ -94,7 +95,9 @@ func (r *blockReader) load(i int) error {
 	} else {
 		r.obs.CacheRequest("block", "miss")
 	}
-	retried := false
+	if r.past != nil {
+		return r.loadPast(i)
+	}
 	for try := 0; ; {
 		if r.blob.has(i) {
 			n, err := r.blob.partial.ReadBlock(i, *r.buf)
@@ -102,9 +105,7 @@ func (r *blockReader) load(i int) error {
 				r.take(i, n)
 				return nil
 			}
-			if !errors.Is(err, store.ErrNotFound) {
-				r.blob.partial.Drop(i, i+1)
-			}
+			r.blob.partial.Drop(i, i+1) // it may be there and unreadable, again and again
 		}
 		f, fo := r.follow(i)
 		if f == nil {
@@ -115,7 +116,7 @@ func (r *blockReader) load(i int) error {
 		case err == nil && i < next:
 			r.fetched = true
 			if try++; try > triesPerBlock {
-				return fault.New(fault.LocalOverload, "block %d of blob %s could not be read back from the cache", i, r.blob.desc.Digest)
+				return r.loadPast(i)
 			}
 			if n, ok := f.feed.copyWindow(i, *r.buf); ok {
 				r.take(i, n)
@@ -128,14 +129,35 @@ func (r *blockReader) load(i int) error {
 			return r.ctx.Err()
 		default:
 			r.unfollow(f)
-			// Another's fetch may have failed for reasons that are not ours: its scope, or its last caller leaving.
-			if (f.scope != r.scope || gone(err)) && !retried {
-				retried = !gone(err)
-				continue
+			switch {
+			case errors.Is(err, errDeserted):
+			case f.scope != r.scope:
+				r.only = &r.scope
+			default:
+				return err
 			}
-			return err
 		}
 	}
+}
+
+// loadPast brings block i, and later all after it, past the disk.
+func (r *blockReader) loadPast(i int) error {
+	if r.past == nil {
+		r.past = newFetch(r.blob, r.scope, i, blocksOf(r.limit))
+		r.past.unkept = true
+		r.following[r.past], _ = r.past.feed.join(i)
+		r.past.launch()
+	}
+	if _, err := r.past.feed.await(r.ctx, r.following[r.past], i); err != nil {
+		return err
+	}
+	n, ok := r.past.feed.copyWindow(i, *r.buf)
+	if !ok {
+		return fault.New(fault.Internal, "block %d of blob %s did not come", i, r.blob.desc.Digest)
+	}
+	r.fetched = true
+	r.take(i, n)
+	return nil
 }
 
 // awaited reports whether block i was not there when r first looked: it came by a fetch that r follows.
@@ -188,22 +210,19 @@ func (r *blockReader) follow(i int) (*fetch, *follower) {
 		return nil, nil
 	}
 	for f, fo := range r.following { // one that has ended may hold the block in its window
-		if f.covers(i) && (f.whole || i-f.next() <= expressBlocks) {
+		if f.covers(i) && f.soon(i) {
 			return f, fo
 		}
 	}
-	if f := b.covering(i); f != nil && b.soon(i) {
+	if f := b.covering(i, r.only); f != nil && f.soon(i) && r.following[f] == nil {
 		if fo, ok := f.feed.join(i); ok {
 			r.following[f] = fo
 			r.obs.FlightJoined()
 			return f, fo
 		}
 	}
-	r.claimFrom(i)
-	for f, fo := range r.following {
-		if f.first <= i && i < f.end {
-			return f, fo
-		}
+	if claimed := r.claimFrom(i); len(claimed) > 0 && claimed[0].first == i {
+		return claimed[0], r.following[claimed[0]]
 	}
 	return nil, nil
 }
@@ -216,9 +235,11 @@ func (r *blockReader) claimAll() {
 }
 
 // claimFrom claims and follows the gaps from block i on; the caller holds the blob's mu.
-func (r *blockReader) claimFrom(i int) {
-	for _, f := range r.blob.claim(r.scope, i, blocksOf(r.limit)) {
+func (r *blockReader) claimFrom(i int) []*fetch {
+	claimed := r.blob.claim(r.scope, r.only, i, blocksOf(r.limit))
+	for _, f := range claimed {
 		r.following[f], _ = f.feed.join(f.first)
 		f.launch()
 	}
+	return claimed
 }

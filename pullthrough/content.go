@@ -23,19 +23,24 @@ const (
 	lingerTime = 5 * time.Second
 )
 
-// contentKey names one decoding of one range into one file. The digest that an index claims is part of it, and so is
-// where the bytes come from: a false claim must fail those who made it, and nobody else.
+// contentKey names one decoding of one range into one file. The digest and size that an index claims are part of it, and
+// so is where the bytes come from: a false claim must fail those who made it, and nobody else.
 type contentKey struct {
 	sum            [32]byte
+	size           int64
 	blob           digest.Digest
 	offset, length int64
 	codec          archive.Codec
 	fresh          bool // past the caches
 	unkept         bool // past the disk, which failed midway
+	// scope is set for one that goes alone, since what failed before was another scope's.
+	scope oci.Scope
 }
 
-func keyOf(e *archive.Entry, r archive.Range, fresh, unkept bool) contentKey {
-	return contentKey{e.Sum, r.Blob.Digest, r.Offset, r.Length, r.Codec, fresh, unkept}
+func keyOf(e *archive.Entry, r archive.Range, fresh bool) contentKey {
+	return contentKey{
+		sum: e.Sum, size: e.Size, blob: r.Blob.Digest, offset: r.Offset, length: r.Length, codec: r.Codec, fresh: fresh,
+	}
 }
 
 func sumDigest(e *archive.Entry) digest.Digest {
@@ -80,19 +85,28 @@ func memoryContent(e *archive.Entry) string { return "content\x00" + string(e.Su
 
 // smallContent is a small file and where it came from.
 type smallContent struct {
-	data []byte
-	from string
+	data  []byte
+	from  string
+	scope oci.Scope // whose the reading was; stands after a failure too
 }
 
 // small reads a file of at most smallFile bytes whole, checks and keeps it.
 func (s *Service) small(ctx context.Context, scope oci.Scope, e *archive.Entry, rng archive.Range, fresh bool) (smallContent, error) {
-	return s.smalls.do(ctx, keyOf(e, rng, fresh, false), func(ctx context.Context) (smallContent, error) {
+	read := func(ctx context.Context) (smallContent, error) {
 		c, err := s.readSmall(ctx, scope, e, rng, fresh)
 		if errors.Is(err, fault.DigestMismatch) {
 			c, err = s.readSmall(ctx, scope, e, rng, true) // once more, past the cache
 		}
+		c.scope = scope
 		return c, err
-	})
+	}
+	key := keyOf(e, rng, fresh)
+	c, err := s.smalls.do(ctx, key, read)
+	if err != nil && c.scope != scope && ctx.Err() == nil {
+		key.scope = scope
+		c, err = s.smalls.do(ctx, key, read)
+	}
+	return c, err
 }
 
 func (s *Service) readSmall(ctx context.Context, scope oci.Scope, e *archive.Entry, rng archive.Range, fresh bool) (smallContent, error) {
@@ -115,7 +129,7 @@ func (s *Service) readSmall(ctx context.Context, scope oci.Scope, e *archive.Ent
 		w.Close()
 	}
 	s.remember(e, data)
-	return smallContent{data, origin(d.blocks.fetched)}, nil
+	return smallContent{data: data, from: origin(d.blocks.fetched)}, nil
 }
 
 // contentFlight is one decoding of a larger file that several readers follow while it grows.
@@ -136,8 +150,7 @@ type contentFlight struct {
 }
 
 // joinContent follows the flight for e from its start, beginning one where there is none that can still be followed.
-func (s *Service) joinContent(scope oci.Scope, e *archive.Entry, rng archive.Range, fresh, unkept bool) (*contentFlight, *follower) {
-	key := keyOf(e, rng, fresh, unkept)
+func (s *Service) joinContent(key contentKey, scope oci.Scope, e *archive.Entry, rng archive.Range) (*contentFlight, *follower) {
 	s.contentMu.Lock()
 	defer s.contentMu.Unlock()
 	if f, ok := s.contents[key]; ok {
@@ -172,9 +185,7 @@ func (f *contentFlight) run(ctx context.Context) {
 	s := f.svc
 	defer s.flies()()
 	_, err := guard(func() (struct{}, error) { return struct{}{}, f.transfer(ctx) })
-	if err != nil && s.base.Err() != nil {
-		err = fault.Wrap(fault.ShuttingDown, err, "blobd is stopping")
-	}
+	err = s.outcome(ctx, err)
 	s.contentMu.Lock()
 	if s.contents[f.key] == f {
 		delete(s.contents, f.key)

@@ -134,7 +134,7 @@ func (d *decoding) check() error {
 
 // broken tells the failure to get bytes from the failure to decode them.
 func (d *decoding) broken(err error) error {
-	if d.zstd == nil || fault.ReasonOf(err) != "" || gone(err) {
+	if d.zstd == nil || fault.ReasonOf(err) != "" || d.blocks.ctx.Err() != nil {
 		return err
 	}
 	return d.corrupt("its zstd frame can't be decoded", err)

@@ -42,6 +42,13 @@ func newFeed(first int, idle func()) *feed {
 	return &feed{first: first, next: first, changed: make(chan struct{}), readers: make(map[*follower]struct{}), idle: idle}
 }
 
+// begin makes chunk first the first one, before any was published.
+func (f *feed) begin(first int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.first, f.next = first, first
+}
+
 // wake tells all who wait; the caller holds mu.
 func (f *feed) wake() {
 	close(f.changed)

@@ -20,6 +20,10 @@ type fetch struct {
 	// What it claims; guarded by blob.mu.
 	first, end int
 	whole      bool // the registry ignores ranges: the whole blob comes, whatever was asked
+	keeps      bool // with whole: the disk has room for all of it
+	sought     int  // from here on remaining looks for a block that only this fetch brings
+
+	unkept bool // past the disk, for one reader
 }
 
 func newFetch(b *blob, scope oci.Scope, first, end int) *fetch {
@@ -33,12 +37,15 @@ func newFetch(b *blob, scope oci.Scope, first, end int) *fetch {
 // a registry without ranges would send it from the start again for the next file.
 func (f *fetch) abandon() {
 	f.blob.mu.Lock()
-	keep := f.whole && f.blob.partial != nil
+	keep := f.whole && f.keeps
 	f.blob.mu.Unlock()
 	if !keep {
 		f.cancel()
 	}
 }
+
+// soon reports whether block i, which f covers, comes before long; the caller holds blob.mu.
+func (f *fetch) soon(i int) bool { return f.whole || i-f.next() <= expressBlocks }
 
 // covers reports whether block i is still to come; the caller holds blob.mu.
 func (f *fetch) covers(i int) bool {
@@ -63,10 +70,7 @@ func (f *fetch) launch() {
 		defer f.cancel()
 		defer svc.flies()()
 		_, err := guard(func() (struct{}, error) { return struct{}{}, f.transfer(f.ctx) })
-		if err != nil && svc.base.Err() != nil {
-			err = fault.Wrap(fault.ShuttingDown, err, "blobd is stopping")
-		}
-		f.feed.end(err)
+		f.feed.end(svc.outcome(f.ctx, err))
 		if err == nil && f.blob.partial != nil && f.blob.partial.Complete() {
 			f.blob.filled.Store(true)
 		}
@@ -96,8 +100,11 @@ func (f *fetch) transfer(ctx context.Context) error {
 			return fault.New(fault.BadRange, "blob %s: asked for %d bytes from %d, got %d from %d",
 				b.desc.Digest, length, offset, body.Length, body.Offset)
 		}
-		if err := f.skipTo(ctx, body, &room); err != nil {
-			return err
+		if more := f.takeWhole(ctx); more != nil {
+			if room != nil {
+				room.Release()
+			}
+			room = more
 		}
 	}
 
@@ -119,36 +126,22 @@ func (f *fetch) transfer(ctx context.Context) error {
 	}
 }
 
-// skipTo handles a registry that ignores ranges: all of the blob comes, so all of it is claimed, and what comes before
-// the first block that was asked for is kept where there is room.
-func (f *fetch) skipTo(ctx context.Context, body io.Reader, room **store.Reservation) error {
+// takeWhole turns f into a fetch of the whole blob, which is what a registry that ignores ranges sends; it returns room
+// for all of it, or nil.
+func (f *fetch) takeWhole(ctx context.Context) *store.Reservation {
 	b := f.blob
+	room := f.reserve(ctx, b.count)
 	b.mu.Lock()
-	f.whole = true
-	f.end = b.count
-	first := f.first
-	b.mu.Unlock()
-	if more := f.reserve(ctx, b.count); more != nil {
-		if *room != nil {
-			(*room).Release()
-		}
-		*room = more
-	}
-	buf := make([]byte, blockSize)
-	for i := range first {
-		if _, err := io.ReadFull(body, buf); err != nil {
-			return fault.Wrap(fault.Truncated, err, "blob %s ended at byte %d of %d", b.desc.Digest, int64(i)*blockSize, b.desc.Size)
-		}
-		if *room != nil && !b.has(i) {
-			_ = b.partial.WriteBlock(*room, i, buf) // unkept, it is fetched when it is wanted
-		}
-	}
-	return nil
+	defer b.mu.Unlock()
+	f.whole, f.keeps = true, room != nil
+	f.first, f.end, f.sought = 0, b.count, 0
+	f.feed.begin(0)
+	return room
 }
 
 // reserve sets space aside for n blocks; nil means that they can't be kept.
 func (f *fetch) reserve(ctx context.Context, n int) *store.Reservation {
-	if f.blob.partial == nil {
+	if f.blob.partial == nil || f.unkept {
 		return nil
 	}
 	room, err := f.blob.partial.Reserve(ctx, n)
@@ -166,11 +159,11 @@ func (f *fetch) remaining(i int) (end int, done bool) {
 	if i >= f.end {
 		return f.end, true
 	}
-	if !b.has(i) {
+	if f.unkept || !b.has(i) {
 		return f.end, false
 	}
-	for j := i; j < f.end; j++ {
-		if !f.elsewhere(j) && !b.has(j) {
+	for f.sought = max(f.sought, i); f.sought < f.end; f.sought++ {
+		if !f.elsewhere(f.sought) && !b.has(f.sought) {
 			return f.end, false
 		}
 	}

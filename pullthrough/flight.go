@@ -81,9 +81,7 @@ func (g *group[K, V]) fly(ctx context.Context, key K, f *flight[V], run func(con
 	defer g.svc.flies()()
 	defer f.cancel()
 	f.value, f.err = guard(func() (V, error) { return run(ctx) })
-	if f.err != nil && g.svc.base.Err() != nil {
-		f.err = fault.Wrap(fault.ShuttingDown, f.err, "blobd is stopping")
-	}
+	f.err = g.svc.outcome(ctx, f.err)
 	g.mu.Lock()
 	g.drop(key, f)
 	g.mu.Unlock()
@@ -108,7 +106,20 @@ func guard[V any](run func() (V, error)) (v V, err error) {
 	return run()
 }
 
-// gone reports whether err says that a caller left, rather than that the work failed.
-func gone(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+// outcome is what the followers of shared work under ctx are told when it ended in err. That its context ended counts and
+// not what err looks like: upstream's own limits may be told by a context's error too.
+func (s *Service) outcome(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case s.base.Err() != nil:
+		return fault.Wrap(fault.ShuttingDown, err, "blobd is stopping")
+	case ctx.Err() != nil:
+		return errDeserted
+	}
+	return err
 }
+
+// errDeserted tells those who joined shared work just as its last caller left that it was given up; they begin anew and
+// no caller sees it.
+var errDeserted = errors.New("nobody followed it any more")

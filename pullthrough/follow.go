@@ -26,15 +26,20 @@ type flightSource struct {
 
 	flight   *contentFlight
 	follower *follower
-	sent     int64 // bytes handed out, which end at pos
-	seen     maphash.Hash
 	restarts int
-	retried  bool // after a failure of the flight itself
+	retried  bool // after wrong bytes
 	chunk    []byte
+
+	sent int64 // bytes handed out, which end at pos
+	seen maphash.Hash
+	// How many of the bytes handed out were found in the flight that is followed now, and their hash: less than sent
+	// only after a restart.
+	passed int64
+	again  maphash.Hash
 }
 
-func (f *flightSource) start(fresh, unkept bool) {
-	f.flight, f.follower = f.svc.joinContent(f.scope, f.entry, f.rng, fresh, unkept)
+func (f *flightSource) start(key contentKey) {
+	f.flight, f.follower = f.svc.joinContent(key, f.scope, f.entry, f.rng)
 }
 
 func (f *flightSource) Read(p []byte) (int, error) {
@@ -51,10 +56,14 @@ func (f *flightSource) Read(p []byte) (int, error) {
 
 // advance hands out what has come since; at the end of a whole file it waits for the flight's verdict.
 func (f *flightSource) advance(p []byte) (int, error) {
+	if err := f.catchUp(); err != nil {
+		return 0, err
+	}
 	if f.pos < f.limit {
-		n, err := f.copy(p[:min(int64(len(p)), f.limit-f.pos)])
+		n, err := f.copy(p[:min(int64(len(p)), f.limit-f.pos)], f.pos)
 		f.pos += int64(n)
 		f.sent += int64(n)
+		f.passed = f.sent
 		f.seen.Write(p[:n])
 		return n, err
 	}
@@ -66,16 +75,37 @@ func (f *flightSource) advance(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
+// catchUp passes over the bytes that were handed out before a restart, and compares them.
+func (f *flightSource) catchUp() error {
+	if f.passed == f.sent {
+		return nil
+	}
+	buf := make([]byte, blockSize)
+	for f.passed < f.sent {
+		n, err := f.copy(buf[:min(blockSize, f.sent-f.passed)], f.pos-f.sent+f.passed)
+		if err != nil {
+			return err
+		}
+		f.again.Write(buf[:n])
+		f.passed += int64(n)
+	}
+	if f.again.Sum64() != f.seen.Sum64() {
+		f.retried = true // another try can't call back what was handed out
+		return fault.New(fault.DigestMismatch, "file %q: bytes that were handed out turned out wrong", f.entry.Path).Try("read it again")
+	}
+	return nil
+}
+
 // copy copies bytes from pos, as many as have come.
-func (f *flightSource) copy(p []byte) (int, error) {
-	chunk := int(f.pos / blockSize)
+func (f *flightSource) copy(p []byte, pos int64) (int, error) {
+	chunk := int(pos / blockSize)
 	next, err := f.flight.feed.await(f.ctx, f.follower, chunk)
 	if err != nil {
 		return 0, err
 	}
 	if file := f.flight.file; file != nil {
 		have := min(int64(next)*blockSize, f.entry.Size)
-		n, err := file.ReadAt(p[:min(int64(len(p)), have-f.pos)], f.pos)
+		n, err := file.ReadAt(p[:min(int64(len(p)), have-pos)], pos)
 		if n == 0 {
 			return 0, errors.Join(errLagged, err)
 		}
@@ -88,7 +118,7 @@ func (f *flightSource) copy(p []byte) (int, error) {
 	if !ok {
 		return 0, errLagged
 	}
-	return copy(p, f.chunk[f.pos-int64(chunk)*blockSize:n]), nil
+	return copy(p, f.chunk[pos-int64(chunk)*blockSize:n]), nil
 }
 
 func (f *flightSource) awaitEnd() error {
@@ -117,38 +147,29 @@ func (f *flightSource) awaitVerified() error {
 	}
 }
 
-// restart follows another flight and passes over what was handed out already; or it returns the error to hand out.
+// restart follows another flight, or returns the error to hand out.
 func (f *flightSource) restart(cause error) error {
-	fresh, unkept := false, false
-	f.restarts++
+	key := f.flight.key
 	switch {
 	case f.ctx.Err() != nil:
 		return f.ctx.Err()
-	case f.restarts > restartsMost:
-		return fault.Wrap(fault.LocalOverload, cause, "file %q: its reader is too slow for a file that the cache has no room for", f.entry.Path)
+	case errors.Is(cause, errDeserted): // it was given up just as this one joined
 	case errors.Is(cause, errLagged):
-		unkept = true
-	case gone(cause): // it ended just as this one joined
-	case !f.retried && (errors.Is(cause, fault.DigestMismatch) || f.flight.scope != f.scope):
-		f.retried = true
-		fresh = errors.Is(cause, fault.DigestMismatch)
+		if f.restarts++; f.restarts > restartsMost {
+			return fault.Wrap(fault.LocalOverload, cause, "file %q: its reader is too slow for a file that the cache has no room for", f.entry.Path)
+		}
+		key.unkept, key.fresh = true, false
+	case errors.Is(cause, fault.DigestMismatch) && !f.retried:
+		f.retried, key.fresh = true, true
+	case f.flight.scope != f.scope: // what it may not read, this one may
+		key.scope = f.scope
 	default:
 		return cause
 	}
-	sent, seen := f.sent, f.seen.Sum64()
 	f.close()
-	f.start(fresh, unkept)
-	f.pos, f.sent = f.pos-sent, 0
-	f.seen.Reset()
-	skipped := make([]byte, blockSize)
-	for f.sent < sent {
-		if _, err := f.advance(skipped[:min(blockSize, sent-f.sent)]); err != nil {
-			return err
-		}
-	}
-	if f.seen.Sum64() != seen {
-		return fault.New(fault.DigestMismatch, "file %q: bytes that were handed out turned out wrong", f.entry.Path).Try("read it again")
-	}
+	f.start(key)
+	f.passed = 0
+	f.again.SetSeed(f.seen.Seed())
 	return nil
 }
 

@@ -203,17 +203,12 @@ func (s *Service) readTree(ctx context.Context, scope oci.Scope, index, data oci
 		}
 		s.obs.CacheRequest("index", "miss")
 	}
-	body, err := s.up.Blob(ctx, scope, index)
+	raw, err := s.fetchIndex(ctx, scope, index)
+	if errors.Is(err, fault.DigestMismatch) {
+		raw, err = s.fetchIndex(ctx, scope, index) // wrong bytes came: once more, from scratch
+	}
 	if err != nil {
 		s.denied(scope, err)
-		return sourced{}, err
-	}
-	defer body.Close()
-	raw := make([]byte, index.Size)
-	if _, err := io.ReadFull(body, raw); err != nil {
-		return sourced{}, ended(err, index)
-	}
-	if _, err := io.Copy(io.Discard, body); err != nil { // to its end, where its digest is checked
 		return sourced{}, err
 	}
 	t, err := blobfmt.Decode(raw, data, limits)
@@ -222,6 +217,23 @@ func (s *Service) readTree(ctx context.Context, scope oci.Scope, index, data oci
 	}
 	_ = s.caches.Indexes.Put(ctx, index.Digest, raw)
 	return sourced{t, "upstream"}, nil
+}
+
+// fetchIndex reads an index from upstream to its end, where its digest is checked.
+func (s *Service) fetchIndex(ctx context.Context, scope oci.Scope, index oci.Descriptor) ([]byte, error) {
+	body, err := s.up.Blob(ctx, scope, index)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	raw := make([]byte, index.Size)
+	if _, err := io.ReadFull(body, raw); err != nil {
+		return nil, ended(err, index)
+	}
+	if _, err := io.Copy(io.Discard, body); err != nil {
+		return nil, err
+	}
+	return raw, nil
 }
 
 // maxEntries is how many files an archive may have: five times what the published writer allows.

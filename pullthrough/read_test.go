@@ -41,7 +41,6 @@ func (b *bench) sent(a *pullthrough.Archive) int64 {
 }
 
 func TestPartsFetchOnlyTheirBlocks(t *testing.T) {
-	const block = 64 << 10
 	data := random(4, 40*block+100)
 	for _, tc := range []struct {
 		name           string
@@ -85,7 +84,6 @@ func TestPartsFetchOnlyTheirBlocks(t *testing.T) {
 }
 
 func TestGapsAreFetchedAndNothingElse(t *testing.T) {
-	const block = 64 << 10
 	b := start(t)
 	data := random(5, 20*block)
 	a := b.one(data, archivetest.Options{})
@@ -273,7 +271,6 @@ func TestWrongBytesThatWereHandedOut(t *testing.T) {
 }
 
 func TestWrongBytesThatNoFileCovers(t *testing.T) {
-	const block = 64 << 10
 	b := start(t)
 	data := random(18, 4*block)
 	a := b.one(data, archivetest.Options{})

@@ -42,7 +42,7 @@ func (o *objectSource) Read(p []byte) (int, error) {
 	n, _ := o.obj.ReadAt(p, f.pos)
 	if n < len(p) {
 		o.failed = true
-		f.start(false, false)
+		f.start(keyOf(f.entry, f.rng, false))
 		return f.Read(p)
 	}
 	f.pos += int64(n)

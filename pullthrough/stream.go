@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/blobd/blobd/archive"
+	"github.com/blobd/blobd/cache/store"
 	"github.com/blobd/blobd/internal/fault"
 )
 
@@ -49,6 +50,9 @@ func (st *Stream) Steps() []Step {
 // Read fills p as far as bytes are at hand and waits only when there are none. It ends in io.EOF only when all bytes
 // were there, and, for a whole file, right; after any other error what was read must not be used.
 func (st *Stream) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
 	n, err := st.src.Read(p)
 	st.read += int64(n)
 	if n > 0 {
@@ -114,7 +118,7 @@ func (s *Service) Open(ctx context.Context, a *Archive, path string, offset, len
 		}
 		st.src = newBytesSource(c.data[offset:offset+length], c.from)
 	default:
-		flight.start(fresh, false)
+		flight.start(keyOf(e, rng, fresh))
 		if mustVerify {
 			if err := flight.awaitVerified(); err != nil {
 				flight.close()
@@ -140,13 +144,19 @@ func (s *Service) cachedContent(a *Archive, flight *flightSource, o Options) (so
 	small := e.Size <= smallFile
 	if small {
 		if v, ok := s.caches.Memory.Get(memoryContent(e)); ok {
-			s.obs.CacheRequest("memory", "hit")
-			s.obs.CacheRequest("content", "hit")
-			return newBytesSource(v.([]byte)[from:to], "memory"), true
+			if data := v.([]byte); int64(len(data)) == e.Size { // else this index lies about the size
+				s.obs.CacheRequest("memory", "hit")
+				s.obs.CacheRequest("content", "hit")
+				return newBytesSource(data[from:to], "memory"), true
+			}
 		}
 		s.obs.CacheRequest("memory", "miss")
 	}
 	obj, err := s.caches.Content.Open(sumDigest(e))
+	if err == nil && obj.Size() != e.Size {
+		obj.Close()
+		err = store.ErrNotFound
+	}
 	if err != nil {
 		s.obs.CacheRequest("content", "miss")
 		return nil, false

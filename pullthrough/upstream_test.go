@@ -33,6 +33,7 @@ type upstream struct {
 	bytes     map[digest.Digest]int64 // sent of each blob
 	spans     [][2]int64              // ranges asked of blobs
 	fail      func(kind string) error
+	deny      func(oci.Scope) error           // of blobs, after the gate
 	spoil     func(d digest.Digest, b []byte) // changes bytes on their way
 	noRanges  bool
 
@@ -125,8 +126,11 @@ func (u *upstream) Blob(ctx context.Context, _ oci.Scope, d oci.Descriptor) (io.
 	return u.body(ctx, d.Digest, 0, d.Size).ReadCloser, nil
 }
 
-func (u *upstream) Range(ctx context.Context, _ oci.Scope, d oci.Descriptor, offset, length int64) (oci.Body, error) {
+func (u *upstream) Range(ctx context.Context, scope oci.Scope, d oci.Descriptor, offset, length int64) (oci.Body, error) {
 	if err := u.ask("range"); err != nil {
+		return oci.Body{}, err
+	}
+	if err := u.denies(ctx, scope); err != nil {
 		return oci.Body{}, err
 	}
 	u.set(func(u *upstream) {
@@ -146,6 +150,19 @@ func (u *upstream) body(ctx context.Context, d digest.Digest, offset, length int
 		u.spoil(d, data)
 	}
 	return oci.Body{ReadCloser: io.NopCloser(&sent{ctx, u, d, bytes.NewReader(data)}), Offset: offset, Length: length}
+}
+
+func (u *upstream) denies(ctx context.Context, scope oci.Scope) error {
+	u.mu.Lock()
+	deny := u.deny
+	u.mu.Unlock()
+	if deny == nil {
+		return nil
+	}
+	if err := u.pass(ctx); err != nil {
+		return err
+	}
+	return deny(scope)
 }
 
 // pass waits while the gate is shut.

@@ -1,0 +1,222 @@
+package pullthrough_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/blobd/blobd/cache/store/storetest"
+	"github.com/blobd/blobd/internal/archivetest"
+	"github.com/blobd/blobd/internal/fault"
+	"github.com/blobd/blobd/internal/oci"
+	"github.com/blobd/blobd/internal/vfs"
+	"github.com/blobd/blobd/pullthrough"
+)
+
+const block = 64 << 10
+
+// A limit of upstream's own is often told by a context's error; it is a failure, and nobody has left.
+func TestUpstreamsOwnDeadline(t *testing.T) {
+	b := start(t)
+	b.up.push("v1", []archivetest.File{{Path: "small", Data: random(1, 1000)}, {Path: "large", Data: random(2, 300_000)}}, archivetest.Options{})
+	a := b.pull(repo+":v1", pullthrough.Options{})
+	b.up.set(func(u *upstream) {
+		u.fail = func(string) error {
+			return fault.Wrap(fault.UpstreamTimeout, context.DeadlineExceeded, "no headers in 15 s")
+		}
+	})
+	b.up.counts()
+	for _, path := range []string{"small", "large"} {
+		for _, length := range []int64{-1, 10} {
+			if _, _, err := b.read(t.Context(), a, path, 0, length, pullthrough.Options{}); !errors.Is(err, fault.UpstreamTimeout) {
+				t.Errorf("%d bytes of %s: %v", length, path, err)
+			}
+			b.wants(path, map[string]int{"range": 1})
+		}
+	}
+}
+
+func TestCloseEndsStreams(t *testing.T) {
+	for codec, o := range map[string]archivetest.Options{"stored": {}, "zstd": {Zstd: true}} {
+		for _, length := range []int64{-1, 10} {
+			t.Run(fmt.Sprint(codec, " ", length), func(t *testing.T) {
+				b := start(t)
+				a := b.one(random(3, 300_000), o)
+				open := b.up.shut()
+				defer open()
+				st, err := b.Open(t.Context(), a, "f", 0, length, pullthrough.Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer st.Close()
+				read := make(chan error, 1)
+				go func() {
+					_, err := io.ReadAll(st)
+					read <- err
+				}()
+				b.ledger.await("block miss", 1)
+				if err := b.Service.Close(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if err := <-read; !errors.Is(err, fault.ShuttingDown) {
+					t.Errorf("err = %v", err)
+				}
+			})
+		}
+	}
+}
+
+// lies pushes an archive that says of its one file, which has that content, that it has another size.
+func (b *bench) lies(content []byte, size uint64) *pullthrough.Archive {
+	b.up.push("lies", []archivetest.File{{Path: "f", Data: content}}, archivetest.Options{Zstd: true, Alter: func(x *archivetest.Index) {
+		x.Find("f").OriginalSize = size
+	}})
+	return b.pull(repo+":lies", pullthrough.Options{})
+}
+
+func TestIndexThatLiesAboutASize(t *testing.T) {
+	for name, memory := range map[string]int64{"memory": 16 << 20, "disk": 0} {
+		for _, size := range []int{1000, 300_000} {
+			for lie, claimed := range map[string]int{"shorter": size / 2, "longer": size + 1} {
+				t.Run(fmt.Sprint(name, " ", size, " ", lie), func(t *testing.T) {
+					b := start(t, func(b *bench) { b.opts.MemorySize = memory })
+					data := random(4, int64(size))
+					honest := b.one(data, archivetest.Options{})
+					b.mustRead(honest, "f", data, pullthrough.Options{})
+					liar := b.lies(data, uint64(claimed))
+					if got, _, err := b.read(t.Context(), liar, "f", 0, -1, pullthrough.Options{}); !errors.Is(err, fault.DigestMismatch) {
+						t.Errorf("%d bytes, %v", len(got), err)
+					}
+					b.mustRead(honest, "f", data, pullthrough.Options{})
+				})
+			}
+		}
+	}
+}
+
+// A false claim fails those who made it, also while another reads the same bytes under a true one.
+func TestIndexThatLiesMeanwhile(t *testing.T) {
+	for _, size := range []int{1000, 300_000} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			b := start(t)
+			data := random(5, int64(size))
+			honest, liar := b.one(data, archivetest.Options{Zstd: true}), b.lies(data, uint64(size+1))
+			open := b.up.shut()
+			read := func(a *pullthrough.Archive) <-chan error {
+				done := make(chan error, 1)
+				go func() {
+					_, _, err := b.read(t.Context(), a, "f", 0, -1, pullthrough.Options{})
+					done <- err
+				}()
+				return done
+			}
+			first := read(liar)
+			b.ledger.await("block miss", 1)
+			joined := b.ledger.get("joins")
+			second := read(honest)
+			b.ledger.await("joins", joined+1)
+			open()
+			if err := <-first; !errors.Is(err, fault.DigestMismatch) {
+				t.Errorf("the liar: %v", err)
+			}
+			if err := <-second; err != nil {
+				t.Errorf("the honest one: %v", err)
+			}
+		})
+	}
+}
+
+// What one scope may not read, another that joined it may.
+func TestAnotherScopeIsRefused(t *testing.T) {
+	for codec, o := range map[string]archivetest.Options{"stored": {}, "zstd": {Zstd: true}} {
+		for _, size := range []int64{1000, 300_000} {
+			for _, length := range []int64{-1, 10} {
+				t.Run(fmt.Sprint(codec, " ", length, " of ", size), func(t *testing.T) {
+					b := start(t)
+					data := random(6, size)
+					b.up.push("v1", []archivetest.File{{Path: "f", Data: data}}, o)
+					b.up.set(func(u *upstream) {
+						u.deny = func(scope oci.Scope) error {
+							if strings.HasPrefix(scope.Repository, "no/") {
+								return fault.New(fault.UpstreamForbidden, "%s may not", scope.Repository)
+							}
+							return nil
+						}
+					})
+					open := b.up.shut()
+					var refused [3]chan error
+					read := func(a *pullthrough.Archive) chan error {
+						done := make(chan error, 1)
+						go func() {
+							got, _, err := b.read(t.Context(), a, "f", 0, length, pullthrough.Options{})
+							if err == nil && !bytes.HasPrefix(data, got) {
+								err = errors.New("wrong bytes")
+							}
+							done <- err
+						}()
+						return done
+					}
+					var archives [4]*pullthrough.Archive
+					open()
+					for i := range archives {
+						name := fmt.Sprintf("registry.example/no/%d:v1", i)
+						if i == 3 {
+							name = repo + ":v1"
+						}
+						archives[i] = b.pull(name, pullthrough.Options{})
+					}
+					open = b.up.shut()
+					b.up.counts()
+					refused[0] = read(archives[0])
+					b.ledger.await("block miss", 1)
+					for i := 1; i < 4; i++ {
+						joined := b.ledger.get("joins")
+						done := read(archives[i])
+						b.ledger.await("joins", joined+1)
+						if i == 3 {
+							open()
+							if err := <-done; err != nil {
+								t.Errorf("the one who may: %v", err)
+							}
+							continue
+						}
+						refused[i] = done
+					}
+					for i, done := range refused {
+						if err := <-done; err != nil && (!errors.Is(err, fault.UpstreamForbidden) || !strings.Contains(err.Error(), fmt.Sprintf("no/%d", i))) {
+							t.Errorf("scope %d got another's error: %v", i, err)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// A disk that can't read back what it was given is passed by.
+func TestDiskThatReadsNothing(t *testing.T) {
+	for codec, o := range map[string]archivetest.Options{"stored": {}, "zstd": {Zstd: true}} {
+		for _, size := range []int64{1000, 300_000} {
+			t.Run(fmt.Sprint(codec, " ", size), func(t *testing.T) {
+				faults := storetest.NewFaults(vfs.OS())
+				b := start(t, func(b *bench) { b.opts.FS = faults })
+				data := random(7, size)
+				a := b.one(data, o)
+				faults.FailIf(func(op, _ string) bool { return op == "File.ReadAt" }, 1, syscall.EIO, true)
+				b.mustRead(a, "f", data, pullthrough.Options{})
+				got, _, err := b.read(t.Context(), a, "f", size-10, 10, pullthrough.Options{})
+				if err != nil || !bytes.Equal(got, data[size-10:]) {
+					t.Errorf("a part: %v", err)
+				}
+				if faults.Fired() == 0 {
+					t.Error("nothing was read back")
+				}
+			})
+		}
+	}
+}
