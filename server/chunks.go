@@ -40,6 +40,7 @@ func (p *chunkPool) Put(buf *[]byte) {
 	for i, size := range chunkTiers {
 		if cap(*buf) == size {
 			p.tiers[i].Put(buf)
+			return // it may be somebody else's by now
 		}
 	}
 }
