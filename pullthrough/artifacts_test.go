@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/blobd/blobd/archive"
+	"github.com/blobd/blobd/cache"
 	"github.com/blobd/blobd/internal/archivetest"
 	"github.com/blobd/blobd/internal/fault"
 	"github.com/blobd/blobd/pullthrough"
@@ -69,6 +70,58 @@ func TestPrefetch(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Bytes that no block keeps come once all the same: a file begins where the one before it ended.
+func TestPrefetchUnkept(t *testing.T) {
+	for name, change := range map[string]func(*bench){
+		"blocks off": func(b *bench) { b.opts.Caches = map[string]cache.Config{"block": {Off: true}} },
+		"no room":    func(b *bench) { b.opts.Caches = map[string]cache.Config{"block": {Size: 1 << 20}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := start(t, change)
+			var files []archivetest.File
+			size := int64(0)
+			for i := range 100 {
+				files = append(files, archivetest.File{Path: fmt.Sprintf("f%02d", i), Data: random(uint64(i), 50_000)})
+				size += 50_000
+			}
+			files[50].Data = random(50, 3<<20)
+			size += 3<<20 - 50_000
+			b.up.push("v1", files, archivetest.Options{})
+			a := b.pull(repo+":v1", pullthrough.Options{})
+			b.up.counts()
+			if err := b.Prefetch(t.Context(), a, nil, pullthrough.Options{}, nil); err != nil {
+				t.Fatal(err)
+			}
+			b.wants("prefetch", map[string]int{"range": 1})
+			if n := b.sent(a); n != size {
+				t.Errorf("%d bytes came for %d", n, size)
+			}
+			for _, f := range files {
+				b.mustRead(a, f.Path, f.Data, pullthrough.Options{})
+			}
+			b.wants("again", nil)
+		})
+	}
+}
+
+func TestPrefetchLeavesOutWhatIsCached(t *testing.T) {
+	b := start(t)
+	files := []archivetest.File{{Path: "a", Data: random(1, 100_000)}, {Path: "b", Data: random(2, 2<<20)}, {Path: "c", Data: random(3, 100_000)}}
+	b.up.push("v1", files, archivetest.Options{})
+	a := b.pull(repo+":v1", pullthrough.Options{})
+	b.mustRead(a, "b", files[1].Data, pullthrough.Options{})
+	if _, err := b.Clear(t.Context(), []string{"block"}); err != nil {
+		t.Fatal(err)
+	}
+	was := b.sent(a)
+	if err := b.Prefetch(t.Context(), a, nil, pullthrough.Options{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.sent(a) - was; n > 5*block {
+		t.Errorf("%d bytes came for two files of 100,000", n)
 	}
 }
 

@@ -48,7 +48,7 @@ type blob struct {
 	filled  atomic.Bool    // the last missing block came
 
 	mu      sync.Mutex // guards fetches and what they claim
-	fetches []*fetch   // those under way
+	fetches []*fetch   // those under way, and those whose window still serves
 }
 
 // acquire returns the blob's shared state; release gives it back.
@@ -148,7 +148,7 @@ func (b *blob) soon(i int, only *oci.Scope) bool {
 	return f != nil && f.soon(i)
 }
 
-// finish takes f off the list of fetches under way.
+// finish takes f off the list of fetches.
 func (b *blob) finish(f *fetch) {
 	b.mu.Lock()
 	b.fetches = slices.DeleteFunc(b.fetches, func(g *fetch) bool { return g == f })

@@ -234,6 +234,13 @@ func (r *blockReader) claimAll() {
 	r.claimFrom(int(r.pos / blockSize))
 }
 
+// moveTo says that r, which claimed what others read, is wanted by none of them before offset any more.
+func (r *blockReader) moveTo(offset int64) {
+	for f, fo := range r.following {
+		f.feed.move(fo, int(offset/blockSize))
+	}
+}
+
 // claimFrom claims and follows the gaps from block i on; the caller holds the blob's mu.
 func (r *blockReader) claimFrom(i int) []*fetch {
 	claimed := r.blob.claim(r.scope, r.only, i, blocksOf(r.limit))

@@ -172,10 +172,14 @@ func (s *Service) joinContent(key contentKey, scope oci.Scope, e *archive.Entry,
 	return f, fo
 }
 
-// linger ends a flight that nobody follows once lingerTime is over.
-func (f *contentFlight) linger() {
+// linger ends a flight once nobody has followed it for lingerTime.
+func (f *contentFlight) linger(ended bool) {
+	if ended {
+		return
+	}
+	joined, _ := f.feed.deserted()
 	time.AfterFunc(lingerTime, func() {
-		if f.feed.deserted() {
+		if now, yes := f.feed.deserted(); yes && now == joined {
 			f.cancel()
 		}
 	})

@@ -27,8 +27,10 @@ type feed struct {
 	err     error         // why it ended early; nil when it is whole
 	changed chan struct{} // closed and replaced whenever anything above or a follower changes
 	readers map[*follower]struct{}
-	window  map[int][]byte // nil where chunks are kept elsewhere
-	idle    func()         // called without mu when the last follower has left before the end
+	joined  int              // readers so far
+	window  map[int][]byte   // nil where chunks are kept elsewhere
+	held    bool             // it has ended, and its window still serves those who follow it or join them
+	idle    func(ended bool) // called without mu when the last follower has left before the end, or a held window
 }
 
 // follower is one reader's place in a feed.
@@ -38,7 +40,7 @@ type follower struct {
 	lagged  bool // it was left behind and must begin anew elsewhere
 }
 
-func newFeed(first int, idle func()) *feed {
+func newFeed(first int, idle func(ended bool)) *feed {
 	return &feed{first: first, next: first, changed: make(chan struct{}), readers: make(map[*follower]struct{}), idle: idle}
 }
 
@@ -69,6 +71,7 @@ func (f *feed) join(pos int) (*follower, bool) {
 	}
 	r := &follower{pos: pos}
 	f.readers[r] = struct{}{}
+	f.joined++
 	return r, true
 }
 
@@ -76,13 +79,17 @@ func (f *feed) leave(r *follower) {
 	f.mu.Lock()
 	_, was := f.readers[r]
 	delete(f.readers, r)
-	last := was && len(f.readers) == 0 && !f.ended
+	ended := f.ended
+	last := was && len(f.readers) == 0 && (!ended || f.held)
 	if was {
 		f.wake()
 	}
+	if last {
+		f.held = false
+	}
 	f.mu.Unlock()
-	if last && f.idle != nil {
-		f.idle()
+	if last {
+		f.idle(ended)
 	}
 }
 
@@ -220,19 +227,32 @@ func (f *feed) eject(oldest int) {
 	f.wake()
 }
 
-// deserted reports whether nobody follows the feed.
-func (f *feed) deserted() bool {
+// deserted reports whether nobody follows the feed, and how many have done so far.
+func (f *feed) deserted() (joined int, yes bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.readers) == 0
+	return f.joined, len(f.readers) == 0
 }
 
-// end says that nothing more comes; err is why, or nil when the feed is whole.
-func (f *feed) end(err error) {
+// move says that r wants no chunk before pos any more.
+func (f *feed) move(r *follower, pos int) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r.pos < pos {
+		r.pos = pos
+		f.wake()
+	}
+}
+
+// end says that nothing more comes; err is why, or nil when the feed is whole. It reports whether somebody follows a
+// window that still serves: then idle is called when the last has left.
+func (f *feed) end(err error) (held bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.ended, f.err = true, err
+	f.held = err == nil && f.window != nil && len(f.readers) > 0
 	f.wake()
-	f.mu.Unlock()
+	return f.held
 }
 
 // progress is how far the feed has come and whether it has ended.

@@ -35,7 +35,11 @@ func newFetch(b *blob, scope oci.Scope, first, end int) *fetch {
 
 // abandon ends a fetch that nobody follows any more; but the whole of a blob that can be kept is taken to its end, since
 // a registry without ranges would send it from the start again for the next file.
-func (f *fetch) abandon() {
+func (f *fetch) abandon(ended bool) {
+	if ended {
+		f.blob.finish(f)
+		return
+	}
 	f.blob.mu.Lock()
 	keep := f.whole && f.keeps
 	f.blob.mu.Unlock()
@@ -70,11 +74,13 @@ func (f *fetch) launch() {
 		defer f.cancel()
 		defer svc.flies()()
 		_, err := guard(func() (struct{}, error) { return struct{}{}, f.transfer(f.ctx) })
-		f.feed.end(svc.outcome(f.ctx, err))
+		held := f.feed.end(svc.outcome(f.ctx, err))
 		if err == nil && f.blob.partial != nil && f.blob.partial.Complete() {
 			f.blob.filled.Store(true)
 		}
-		f.blob.finish(f)
+		if !held {
+			f.blob.finish(f)
+		}
 	})
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/blobd/blobd/cache/store/storetest"
 	"github.com/blobd/blobd/internal/archivetest"
@@ -219,4 +221,61 @@ func TestDiskThatReadsNothing(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestRegistryWithoutRangesSendsAllToAll(t *testing.T) {
+	b := start(t)
+	files := []archivetest.File{{Path: "a", Data: random(13, 300_000)}, {Path: "b", Data: random(14, 300_000)}, {Path: "c", Data: random(15, 300_000)}}
+	b.up.set(func(u *upstream) { u.noRanges = true })
+	b.up.push("v1", files, archivetest.Options{})
+	a := b.pull(repo+":v1", pullthrough.Options{})
+	b.up.counts()
+	open := b.up.shut()
+	done := make(chan struct{})
+	read := func(i int) {
+		b.mustRead(a, files[i].Path, files[i].Data, pullthrough.Options{})
+		done <- struct{}{}
+	}
+	go read(1)
+	b.up.held.await("held", 1)
+	for i, other := range []int{0, 2} {
+		go read(other)
+		b.ledger.await("joins", int64(i+1))
+	}
+	open()
+	for range files {
+		<-done
+	}
+	b.wants("one stream for all", map[string]int{"range": 1})
+}
+
+// A program that reads a compressed file piece by piece is gone between two pieces.
+func TestFlightLingers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t)
+		a := b.one(random(8, 300_000), archivetest.Options{Zstd: true})
+		open := b.up.shut()
+		defer open()
+		piece := func() {
+			st, err := b.Open(t.Context(), a, "f", 0, 10, pullthrough.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			st.Close()
+			synctest.Wait()
+		}
+		flights := b.ledger.get("joins")
+		for range 4 {
+			piece()
+			time.Sleep(3 * time.Second)
+		}
+		if n := b.ledger.get("joins") - flights; n != 3 {
+			t.Errorf("%d of 3 pieces found the flight of the first", n)
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if n := b.ledger.get("flights"); n != 0 {
+			t.Errorf("%d flights linger on", n)
+		}
+	})
 }

@@ -39,6 +39,9 @@ func (s *Service) Prefetch(ctx context.Context, a *Archive, patterns []string, o
 	work, ctx := errgroup.WithContext(ctx)
 	work.SetLimit(runsAtOnce)
 	for _, run := range runs(entries) {
+		if ctx.Err() != nil {
+			break
+		}
 		work.Go(func() error { return s.fetchRun(ctx, a, run, o, &t) })
 	}
 	return work.Wait()
@@ -121,7 +124,8 @@ func runs(entries []*archive.Entry) [][]*archive.Entry {
 	return all
 }
 
-// fetchRun reads one group of neighbours. A reader over all of their range claims it before the first of them is read.
+// fetchRun reads one group of neighbours. A reader over the range of those that are missing claims it before the first of
+// them is read; where cached ones leave a hole, there is one for each side of it.
 func (s *Service) fetchRun(ctx context.Context, a *Archive, run []*archive.Entry, o Options, t *tally) error {
 	missing := run
 	if !o.NoCache {
@@ -129,12 +133,26 @@ func (s *Service) fetchRun(ctx context.Context, a *Archive, run []*archive.Entry
 			return e.HasSum && s.caches.Content.Contains(sumDigest(e))
 		})
 	}
-	if carrier := s.carry(ctx, a, missing, o.NoCache); carrier != nil {
-		defer carrier.close()
-		o.renewed = true
+	var carriers []*blockReader
+	for _, side := range runs(missing) {
+		if carrier := s.carry(ctx, a, side, o.NoCache); carrier != nil {
+			defer carrier.close()
+			carriers = append(carriers, carrier)
+			o.renewed = true
+		}
 	}
 	for _, e := range run {
-		if err := s.fetchFile(ctx, a, e, o, t); err != nil {
+		// Where blocks can't be kept they wait for the carriers, which stay with the file that is read.
+		r, _ := e.Locator.(archive.Range)
+		for _, c := range carriers {
+			c.moveTo(r.Offset)
+		}
+		begun := func() {
+			for _, c := range carriers {
+				c.moveTo(r.Offset + r.Length)
+			}
+		}
+		if err := s.fetchFile(ctx, a, e, o, begun, t); err != nil {
 			return err
 		}
 	}
@@ -167,7 +185,8 @@ func (s *Service) carry(ctx context.Context, a *Archive, entries []*archive.Entr
 	return carrier
 }
 
-func (s *Service) fetchFile(ctx context.Context, a *Archive, e *archive.Entry, o Options, t *tally) error {
+// fetchFile reads one file; it calls begun when the first bytes have come.
+func (s *Service) fetchFile(ctx context.Context, a *Archive, e *archive.Entry, o Options, begun func(), t *tally) error {
 	st, err := s.Open(ctx, a, e.Path, 0, -1, o)
 	if err != nil {
 		return err
@@ -177,6 +196,10 @@ func (s *Service) fetchFile(ctx context.Context, a *Archive, e *archive.Entry, o
 	defer s.blockBufs.Put(buf)
 	for unreported := int64(0); ; {
 		n, err := st.Read(*buf)
+		if n > 0 && begun != nil {
+			begun()
+			begun = nil
+		}
 		if unreported += int64(n); unreported >= 1<<20 || err != nil {
 			t.add(func(p *Progress) { p.BytesDone += unreported })
 			unreported = 0

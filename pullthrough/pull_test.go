@@ -173,6 +173,35 @@ func TestTagUnavailable(t *testing.T) {
 	}
 }
 
+func TestStaleSwitchedOff(t *testing.T) {
+	for _, later := range []time.Duration{0, -time.Minute, time.Hour} {
+		b := start(t, func(b *bench) { b.policy.MaxStale = 0 })
+		b.up.push("latest", oneFile("v1"), archivetest.Options{})
+		b.pull(repo, pullthrough.Options{})
+		b.up.set(func(u *upstream) { u.fail = func(string) error { return fault.New(fault.UpstreamUnreachable, "down") } })
+		b.clock.advance(later)
+		if a, err := b.Pull(t.Context(), "uid:1", repo, pullthrough.Options{MaxAge: new(time.Duration)}); !errors.Is(err, fault.UpstreamUnreachable) {
+			t.Errorf("%s later: %+v, %v", later, a, err)
+		}
+	}
+}
+
+// What the registry refused is not answered from the cache afterwards, fresh or stale.
+func TestRefusedTagIsForgotten(t *testing.T) {
+	b := start(t)
+	b.up.push("latest", oneFile("v1"), archivetest.Options{})
+	b.pull(repo, pullthrough.Options{})
+	for _, reason := range []fault.Reason{fault.UpstreamForbidden, fault.UpstreamUnreachable} {
+		b.up.set(func(u *upstream) { u.fail = func(string) error { return fault.New(reason, "no") } })
+		if _, err := b.Pull(t.Context(), "uid:1", repo, pullthrough.Options{MaxAge: new(time.Duration)}); !errors.Is(err, reason) {
+			t.Fatalf("%s: %v", reason, err)
+		}
+		if _, err := b.Pull(t.Context(), "uid:1", repo, pullthrough.Options{}); !errors.Is(err, reason) {
+			t.Errorf("then, of the cached tag: %v", err)
+		}
+	}
+}
+
 func TestMissingTagIsRemembered(t *testing.T) {
 	b := start(t)
 	zero := time.Duration(0)

@@ -50,7 +50,7 @@ func (s *Service) resolve(ctx context.Context, scope oci.Scope, ref oci.Referenc
 	switch {
 	case err == nil:
 		return resolved(ref, now, 0, "upstream"), nil
-	case ok && !known.Missing && !o.NoCache && !o.RequireFresh && age <= p.MaxStale && mayBeStale(err) && ctx.Err() == nil:
+	case ok && !known.Missing && !o.NoCache && !o.RequireFresh && p.MaxStale > 0 && age <= p.MaxStale && mayBeStale(err) && ctx.Err() == nil:
 		res := resolved(ref, known, age, "cache")
 		res.Stale = true
 		return res, nil
@@ -76,7 +76,7 @@ func (s *Service) fresh(ref oci.Reference, age time.Duration, o Options) bool {
 
 func resolved(ref oci.Reference, r cache.Ref, age time.Duration, source string) Resolution {
 	return Resolution{
-		Reference: ref.WithDigest(r.Digest), Digest: r.Digest, MediaType: r.MediaType, Age: age,
+		Reference: ref.WithDigest(r.Digest), Digest: r.Digest, MediaType: r.MediaType, Age: max(age, 0), // after the clock was set back
 		Steps: []Step{{"ref", source}},
 	}
 }
@@ -100,7 +100,9 @@ func (s *Service) askTag(ctx context.Context, scope oci.Scope, ref oci.Reference
 		_ = s.caches.Refs.Put(ctx, scope, ref.Tag, cache.Ref{CheckedAt: now, Missing: true})
 	}
 	if err != nil {
-		s.denied(scope, err)
+		if s.denied(scope, err) {
+			s.caches.Refs.Delete(scope, ref.Tag)
+		}
 		return cache.Ref{}, err
 	}
 	if raw != nil {
@@ -127,12 +129,14 @@ func (s *Service) grantEnd() time.Time {
 	return s.now().Add(grant)
 }
 
-// denied ends the scope's grant when the registry refused it.
-func (s *Service) denied(scope oci.Scope, err error) {
+// denied ends the scope's grant when the registry refused it, and reports whether it did.
+func (s *Service) denied(scope oci.Scope, err error) bool {
 	switch fault.ReasonOf(err) {
 	case fault.UpstreamUnauthorized, fault.UpstreamForbidden:
 		_ = s.caches.Catalogue.Revoke(scope)
+		return true
 	}
+	return false
 }
 
 // resolveDigest lets a digest stand for itself, once the scope was let in by its registry.

@@ -180,7 +180,11 @@ func (s *Service) SetPolicy(p Policy) { s.policy.Store(&p) }
 // Close ends every flight and waits until none is left, or until ctx ends. Streams still open fail.
 func (s *Service) Close(ctx context.Context) error {
 	s.stop()
-	defer context.AfterFunc(ctx, s.rested.Broadcast)()
+	defer context.AfterFunc(ctx, func() {
+		s.workMu.Lock() // not between the look at ctx and the wait
+		defer s.workMu.Unlock()
+		s.rested.Broadcast()
+	})()
 	s.workMu.Lock()
 	defer s.workMu.Unlock()
 	for s.working > 0 {

@@ -38,12 +38,13 @@ type upstream struct {
 	noRanges  bool
 
 	gate atomic.Pointer[chan struct{}] // while set, blob bytes wait for it to close
+	held *ledger                       // counts who waits, as "held"
 }
 
 func newUpstream() *upstream {
 	return &upstream{
 		tags: map[string]digest.Digest{}, manifests: map[digest.Digest][]byte{}, blobs: map[digest.Digest][]byte{},
-		asked: map[string]int{}, bytes: map[digest.Digest]int64{},
+		asked: map[string]int{}, bytes: map[digest.Digest]int64{}, held: newLedger(),
 	}
 }
 
@@ -168,6 +169,7 @@ func (u *upstream) denies(ctx context.Context, scope oci.Scope) error {
 // pass waits while the gate is shut.
 func (u *upstream) pass(ctx context.Context) error {
 	if gate := u.gate.Load(); gate != nil {
+		u.held.add("held", 1)
 		select {
 		case <-*gate:
 		case <-ctx.Done():
