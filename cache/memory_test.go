@@ -53,8 +53,8 @@ func TestMemory(t *testing.T) {
 func TestMemoryStaysBelowItsLimit(t *testing.T) {
 	const limit = 1 << 20
 	m := newMemory(t, limit)
-	for n := range 5000 {
-		m.Set(fmt.Sprint(n), n, 1<<10)
+	for n := range 1500 {
+		m.Set(fmt.Sprint(n), n, 4<<10)
 		if bytes, _, _ := m.Stats(); bytes > limit {
 			t.Fatalf("%d bytes after %d", bytes, n)
 		}

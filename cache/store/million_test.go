@@ -8,7 +8,7 @@ import (
 
 // A store of a million entries is open at once, while it loads what it knows behind.
 func TestAMillionEntriesAtStart(t *testing.T) {
-	const n = 1_000_000
+	n := million()
 	opts := Options{Dir: t.TempDir(), MaxSize: 1 << 40, Classes: []ClassOptions{{Name: "a", Data: true}}}
 	s, err := newStore(opts)
 	if err != nil {
@@ -39,7 +39,7 @@ func TestAMillionEntriesAtStart(t *testing.T) {
 	answered := time.Since(began)
 	<-s.loaded
 	loaded := time.Since(began)
-	if u := s.Usage(); u.Entries < n/2 { // the scan forgets them again: they have no files
+	if u := s.Usage(); u.Entries < int64(n/2) { // the scan forgets them again: they have no files
 		t.Errorf("%d entries were loaded", u.Entries)
 	}
 	if err := s.Class("a").Put(context.Background(), nthRef(0, n+2).key, []byte("x")); err != nil {

@@ -16,18 +16,19 @@ import (
 // calls after it fail as well. Whatever fails, no caller sees a wrong byte, no file stays open, and the next start finds a
 // store that counts right and has no temporary files.
 func FaultWalk(t *testing.T, err error, sticky bool) {
+	things := dailies()
 	for n := 1; ; n++ {
 		opts := Options(t, 16<<20)
 		disk := WithoutSync()
 		opts.FS = disk
 		disk.Fail(n, err, sticky)
-		day(t, n, opts)
+		day(t, n, opts, things)
 		if open := disk.OpenFiles(); open != 0 {
 			t.Fatalf("call %d: %d files are still open", n, open)
 		}
 		fired := disk.Fired()
 		disk.Fail(0, nil, false)
-		nextDay(t, n, opts)
+		nextDay(t, n, opts, things)
 		if t.Failed() {
 			return
 		}
@@ -38,12 +39,20 @@ func FaultWalk(t *testing.T, err error, sticky bool) {
 	}
 }
 
-func dayData() [][]byte {
-	return [][]byte{Data(1, 1000), Data(2, 2*store.BlockSize+7)}
+// daily is what is put each day: made once, since hashing it takes longer than putting it.
+type daily struct {
+	class string
+	key   store.Key
+	data  []byte
+}
+
+func dailies() []daily {
+	a, b := Data(1, 1000), Data(2, 2*store.BlockSize+7)
+	return []daily{{"small", KeyFor(a), a}, {"data", KeyFor(b), b}}
 }
 
 // day ignores errors: it is about what must not happen nevertheless.
-func day(t *testing.T, n int, opts store.Options) {
+func day(t *testing.T, n int, opts store.Options, things []daily) {
 	s, err := store.Open(opts)
 	if err != nil {
 		return
@@ -51,22 +60,22 @@ func day(t *testing.T, n int, opts store.Options) {
 	defer s.Close()
 	s.StartEviction()
 	for round := range 2 {
-		for i, data := range dayData() {
-			c := s.Class([]string{"small", "data"}[i])
-			_ = c.Put(t.Context(), KeyFor(data), data)
-			if got, err := c.Get(KeyFor(data), nil); err == nil && !bytes.Equal(got, data) {
-				t.Errorf("call %d: object %d has wrong bytes", n, i)
+		for _, d := range things {
+			c := s.Class(d.class)
+			_ = c.Put(t.Context(), d.key, d.data)
+			if got, err := c.Get(d.key, nil); err == nil && !bytes.Equal(got, d.data) {
+				t.Errorf("call %d: the object in %s has wrong bytes", n, d.class)
 			}
 			if w, err := c.Create(t.Context(), store.DerivedKey("given up"), -1); err == nil {
-				_, _ = w.Write(data)
+				_, _ = w.Write(d.data)
 				_ = w.Close()
 			}
-			fillDay(t, n, s.Class("blocks"), data, round)
+			fillDay(t, n, s.Class("blocks"), d, round)
 		}
 	}
-	gone := dayData()[0]
-	_, _ = s.Class("small").Remove(KeyFor(gone), store.ReasonRemoved)
-	_, _ = s.Class("blocks").Remove(KeyFor(gone), store.ReasonCorrupt)
+	gone := things[0].key
+	_, _ = s.Class("small").Remove(gone, store.ReasonRemoved)
+	_, _ = s.Class("blocks").Remove(gone, store.ReasonCorrupt)
 	<-s.Scanned()
 	for i, u := range s.Usage().Classes {
 		var disk int64
@@ -81,8 +90,8 @@ func day(t *testing.T, n int, opts store.Options) {
 	}
 }
 
-func fillDay(t *testing.T, n int, c *store.Class, data []byte, round int) {
-	p, err := c.OpenPartial(KeyFor(data), int64(len(data)), true)
+func fillDay(t *testing.T, n int, c *store.Class, d daily, round int) {
+	p, err := c.OpenPartial(d.key, int64(len(d.data)), true)
 	if err != nil {
 		return
 	}
@@ -90,12 +99,12 @@ func fillDay(t *testing.T, n int, c *store.Class, data []byte, round int) {
 	if res, err := p.Reserve(t.Context(), p.Blocks()); err == nil {
 		for i := range p.Blocks() {
 			if i%2 == round {
-				_ = p.WriteBlock(res, i, block(data, i))
+				_ = p.WriteBlock(res, i, block(d.data, i))
 			}
 		}
 		res.Release()
 	}
-	checkBlocks(t, n, p, data)
+	checkBlocks(t, n, p, d.data)
 	p.Drop(0, 1)
 }
 
@@ -113,7 +122,7 @@ func checkBlocks(t *testing.T, n int, p *store.Partial, data []byte) {
 }
 
 // nextDay opens the store on a disk without faults and looks at everything.
-func nextDay(t *testing.T, n int, opts store.Options) {
+func nextDay(t *testing.T, n int, opts store.Options, things []daily) {
 	s, err := store.Open(opts)
 	if err != nil {
 		t.Errorf("call %d: next start: %v", n, err)
@@ -123,18 +132,17 @@ func nextDay(t *testing.T, n int, opts store.Options) {
 	s.StartEviction()
 	<-s.Scanned()
 	sameAsDisk(t, s, opts)
-	for i, data := range dayData() {
-		c := s.Class([]string{"small", "data"}[i])
-		if got, err := c.Get(KeyFor(data), nil); err == nil && !bytes.Equal(got, data) {
-			t.Errorf("call %d: next start: object %d has wrong bytes", n, i)
+	for _, d := range things {
+		c := s.Class(d.class)
+		if got, err := c.Get(d.key, nil); err == nil && !bytes.Equal(got, d.data) {
+			t.Errorf("call %d: next start: the object in %s has wrong bytes", n, d.class)
 		}
-		if p, err := s.Class("blocks").OpenPartial(KeyFor(data), int64(len(data)), false); err == nil {
-			checkBlocks(t, n, p, data)
+		if p, err := s.Class("blocks").OpenPartial(d.key, int64(len(d.data)), false); err == nil {
+			checkBlocks(t, n, p, d.data)
 			p.Close()
 		}
-		put(t, c, data)
-		if !has(t, c, KeyFor(data)) {
-			t.Errorf("call %d: next start: object %d can't be put", n, i)
+		if err := c.Put(t.Context(), d.key, d.data); err != nil || !has(t, c, d.key) {
+			t.Errorf("call %d: next start: the object can't be put in %s: %v", n, d.class, err)
 		}
 	}
 	for _, f := range Files(t, opts.Dir) {
