@@ -3,6 +3,7 @@ package fetcher
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 
 	"github.com/opencontainers/go-digest"
@@ -31,7 +32,8 @@ func (f *Fetcher) Blob(ctx context.Context, scope oci.Scope, d oci.Descriptor) (
 	return &verified{stream: s, digester: verifier}, nil
 }
 
-// Range gets length bytes of a blob from offset: one GET. Where the host sends the whole blob instead, which is
+// Range gets length bytes of a blob from offset: one GET; where the host says that there is no such range, a HEAD and
+// one more GET. Where the host sends the whole blob instead, which is
 // remembered for Limits.Quirk, the Body is that. The bytes are not verified: only the whole blob has a digest. The Body
 // lives as long as ctx and is for one goroutine.
 func (f *Fetcher) Range(ctx context.Context, scope oci.Scope, d oci.Descriptor, offset, length int64) (oci.Body, error) {
@@ -89,6 +91,12 @@ func (s *stream) open(want kind) error {
 			c.offset, c.length = s.at, s.end-s.at
 		}
 		r, err := src.ask(s.ctx, c)
+		if errors.Is(err, errNoSuchRange) {
+			if err := src.confirm(s.ctx, s.desc, err); err != nil {
+				return err
+			}
+			r, err = src.ask(s.ctx, c)
+		}
 		if err != nil {
 			return err
 		}
@@ -107,6 +115,21 @@ func (s *stream) open(want kind) error {
 		s.reply, s.moved = r, false
 		return nil
 	})
+}
+
+// confirm asks a host that refused a range of a blob, for the reason given, whether the blob is what its descriptor says.
+// When it returns nil the refusal may have been a mistake.
+func (s source) confirm(ctx context.Context, d oci.Descriptor, refused error) error {
+	r, err := s.ask(ctx, call{kind: kindBlob, digest: d.Digest, size: d.Size, head: true})
+	switch {
+	case err == nil:
+		return r.Close()
+	case errors.Is(err, fault.SizeMismatch):
+		return fault.Wrap(fault.BadRange, err, "the blob is not what its descriptor says")
+	case errors.Is(err, errNoHead):
+		return refused
+	}
+	return err
 }
 
 // Read gives what has come, and goes on with a new answer where one was cut.

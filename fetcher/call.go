@@ -29,7 +29,7 @@ type call struct {
 	repository string
 	tag        string
 	digest     digest.Digest
-	head       bool
+	head       bool  // of a tag, a manifest or a whole blob
 	size       int64 // of the blob, by its descriptor
 	offset     int64 // of a range
 	length     int64

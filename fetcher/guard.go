@@ -30,7 +30,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		return g.login(req)
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
-	if c.metadata() {
+	if c.metadata() || c.head {
 		limit := time.AfterFunc(g.limits().Metadata, func() { cancel(g.timeout(c, g.limits().Metadata, "answer")) })
 		defer limit.Stop()
 	}
@@ -171,7 +171,7 @@ func (g *guard) judge(ctx context.Context, cancel context.CancelCauseFunc, c *ca
 		return err
 	}
 	c.header, c.announced = res.Header.Clone(), res.ContentLength
-	if c.metadata() {
+	if c.metadata() || c.head {
 		if err := g.readAll(ctx, c, res); err != nil {
 			return err
 		}
@@ -224,7 +224,7 @@ func (g *guard) refusal(c *call, res *http.Response, own bool) *fault.Error {
 	case status == http.StatusNotFound:
 		return fault.New(c.unknown(), "%s: not found (%s)", what, answered).Try("check the name; %s may also hide what a login would show", h.name)
 	case status == http.StatusRequestedRangeNotSatisfiable:
-		return fault.New(fault.BadRange, "%s: %s to bytes %d+%d", what, answered, c.offset, c.length)
+		return fault.Wrap(fault.BadRange, errNoSuchRange, "%s: %s to bytes %d+%d", what, answered, c.offset, c.length)
 	case status == http.StatusTooManyRequests:
 		e := fault.New(fault.UpstreamRateLimit, "%s: %s: too many requests", what, answered).
 			Try("try again later, or log in: registries allow more to users they know")
@@ -240,8 +240,12 @@ func (g *guard) refusal(c *call, res *http.Response, own bool) *fault.Error {
 	return fault.New(fault.UpstreamProtocol, "%s: %s", what, answered)
 }
 
-// errNoHead says that a host takes no HEAD.
-var errNoHead = errors.New("no HEAD requests here")
+var (
+	// errNoHead says that a host takes no HEAD.
+	errNoHead = errors.New("no HEAD requests here")
+	// errNoSuchRange says that a host's blob ends before the range that was asked for.
+	errNoSuchRange = errors.New("no such range")
+)
 
 func forbidden(r fault.Reason, what, host, answered string) *fault.Error {
 	return fault.New(r, "%s: access denied (%s)", what, answered).

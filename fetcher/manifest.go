@@ -24,9 +24,10 @@ func (f *Fetcher) Resolve(ctx context.Context, scope oci.Scope, tag string) (des
 			if !errors.Is(err, errNoHead) {
 				return err
 			}
-			s.host.noHead.note(s.host.now(), limits.Quirk)
 		}
-		desc, raw, err = s.getTag(ctx, tag)
+		if desc, raw, err = s.getTag(ctx, tag); err == nil {
+			s.host.noHead.note(s.host.now(), limits.Quirk) // not before: a captive portal has no digests either
+		}
 		return err
 	})
 	if err != nil {
@@ -72,31 +73,37 @@ func (s source) getTag(ctx context.Context, tag string) (oci.Descriptor, []byte,
 	return oci.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(r.raw))}, r.raw, nil
 }
 
-// Manifest gets a manifest by its digest: one GET. The bytes match the digest and are at most Limits.ManifestBytes; the
+// Manifest gets a manifest by its digest: one GET, and one more where wrong bytes came. The bytes match the digest and are at most Limits.ManifestBytes; the
 // media type is a manifest's.
 func (f *Fetcher) Manifest(ctx context.Context, scope oci.Scope, d digest.Digest) (mediaType string, raw []byte, err error) {
 	if err := d.Validate(); err != nil {
 		return "", nil, fault.Wrap(fault.InvalidDigest, err, "manifest %q of %s/%s", d, scope.Registry, scope.Repository)
 	}
 	err = f.each(ctx, scope, func(s source) error {
-		r, err := s.ask(ctx, call{kind: kindManifest, digest: d})
-		if err != nil {
-			return err
+		if mediaType, raw, err = s.getManifest(ctx, d); errors.Is(err, fault.DigestMismatch) {
+			mediaType, raw, err = s.getManifest(ctx, d)
 		}
-		defer r.Close()
-		if mediaType, err = manifestType(r.call, s.host.name, r.raw); err != nil {
-			return err
-		}
-		if got := d.Algorithm().FromBytes(r.raw); got != d {
-			return mismatch(r.what(s.host.name), d, got)
-		}
-		raw = r.raw
-		return nil
+		return err
 	})
 	if err != nil {
 		return "", nil, err
 	}
 	return mediaType, raw, nil
+}
+
+func (s source) getManifest(ctx context.Context, d digest.Digest) (mediaType string, raw []byte, err error) {
+	r, err := s.ask(ctx, call{kind: kindManifest, digest: d})
+	if err != nil {
+		return "", nil, err
+	}
+	defer r.Close()
+	if mediaType, err = manifestType(r.call, s.host.name, r.raw); err != nil {
+		return "", nil, err
+	}
+	if got := d.Algorithm().FromBytes(r.raw); got != d {
+		return "", nil, mismatch(r.what(s.host.name), d, got)
+	}
+	return mediaType, r.raw, nil
 }
 
 // Stat asks whether scope may still read a manifest: one HEAD.

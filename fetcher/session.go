@@ -149,6 +149,8 @@ func (s *session) send(ctx context.Context, c *call) (io.Closer, error) {
 		_, err = s.reg.ManifestHead(ctx, c.ref())
 	case c.metadata():
 		_, err = s.reg.ManifestGet(ctx, c.ref())
+	case c.head:
+		_, err = s.reg.BlobHead(ctx, c.ref(), descriptor.Descriptor{Digest: c.digest, Size: c.size})
 	default:
 		size := c.size
 		if c.kind == kindRange {
@@ -161,7 +163,7 @@ func (s *session) send(ctx context.Context, c *call) (io.Closer, error) {
 			_ = c.body.Close()
 		}
 	}
-	if c.answered && (c.metadata() || err == nil) {
+	if c.answered && (c.metadata() || c.head || err == nil) {
 		s.worked.Store(true)
 		return closer, nil
 	}
