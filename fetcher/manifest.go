@@ -80,7 +80,8 @@ func (f *Fetcher) Manifest(ctx context.Context, scope oci.Scope, d digest.Digest
 		return "", nil, fault.Wrap(fault.InvalidDigest, err, "manifest %q of %s/%s", d, scope.Registry, scope.Repository)
 	}
 	err = f.each(ctx, scope, func(s source) error {
-		if mediaType, raw, err = s.getManifest(ctx, d); errors.Is(err, fault.DigestMismatch) {
+		mediaType, raw, err = s.getManifest(ctx, d)
+		if errors.Is(err, fault.DigestMismatch) && s.host.name == s.registry { // after a mirror comes another host anyway
 			mediaType, raw, err = s.getManifest(ctx, d)
 		}
 		return err
