@@ -56,7 +56,7 @@ func TestColdWarmRestarted(t *testing.T) {
 
 func TestOneFlightForAll(t *testing.T) {
 	b := start(t)
-	data := random(3, 5<<20)
+	data := random(3, 1<<20)
 	b.up.push("v1", []archivetest.File{{Path: "f", Data: data}}, archivetest.Options{})
 	open := b.up.shut()
 	var all sync.WaitGroup

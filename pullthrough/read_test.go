@@ -106,7 +106,7 @@ func TestGapsAreFetchedAndNothingElse(t *testing.T) {
 
 func TestOverlappingReadersFetchEachByteOnce(t *testing.T) {
 	b := start(t)
-	data := random(6, 16<<20)
+	data := random(6, 4<<20)
 	a := b.one(data, archivetest.Options{})
 	open := b.up.shut()
 	var all sync.WaitGroup
@@ -139,12 +139,13 @@ func TestReadersComeAndGo(t *testing.T) {
 	} {
 		for codec, o := range map[string]archivetest.Options{"stored": {}, "zstd": {Zstd: true}} {
 			t.Run(name+" "+codec, func(t *testing.T) {
+				t.Parallel()
 				b := start(t, change)
-				data := random(7, 6<<20+77)
+				data := random(7, 3<<20+77)
 				a := b.one(data, o)
 				var all sync.WaitGroup
 				rng := rand.New(rand.NewPCG(3, 4))
-				for i := range 24 {
+				for i := range 16 {
 					offset, length := int64(0), int64(len(data))
 					if i%3 > 0 {
 						offset = rng.Int64N(length)
@@ -184,9 +185,10 @@ func TestUnkeptBytesComeOnce(t *testing.T) {
 	for name, off := range map[string]map[string]cache.Config{
 		"blocks off": {"block": {Off: true}}, "nothing kept": {"block": {Off: true}, "content": {Off: true}},
 	} {
-		for _, size := range []int64{1000, 300_000, 5 << 20} {
+		for _, size := range []int64{1000, 300_000, 3 << 20} {
 			for codec, o := range map[string]archivetest.Options{"stored": {}, "zstd": {Zstd: true}} {
 				t.Run(fmt.Sprint(name, " ", size, " ", codec), func(t *testing.T) {
+					t.Parallel()
 					b := start(t, func(b *bench) { b.opts.Caches = off })
 					data := random(19, size)
 					a := b.one(data, o)
@@ -202,7 +204,7 @@ func TestSlowReaderHoldsNobodyUp(t *testing.T) {
 	b := start(t, func(b *bench) {
 		b.opts.Caches = map[string]cache.Config{"block": {Off: true}, "content": {Off: true}}
 	})
-	data := random(8, 8<<20)
+	data := random(8, 4<<20)
 	a := b.one(data, archivetest.Options{})
 	slow, err := b.Open(t.Context(), a, "f", 0, -1, pullthrough.Options{})
 	if err != nil {
@@ -222,7 +224,7 @@ func TestSlowReaderHoldsNobodyUp(t *testing.T) {
 
 func TestWrongBytes(t *testing.T) {
 	for codec, o := range map[string]archivetest.Options{"stored": {}, "zstd": {Zstd: true}} {
-		for _, size := range []int64{1000, 3 << 20} {
+		for _, size := range []int64{1000, 1 << 20} {
 			for _, times := range []int{1, 1000} {
 				t.Run(fmt.Sprintf("%s %d bytes, wrong %d times", codec, size, times), func(t *testing.T) {
 					b := start(t)
@@ -255,7 +257,7 @@ func TestWrongBytes(t *testing.T) {
 
 func TestWrongBytesThatWereHandedOut(t *testing.T) {
 	b := start(t)
-	data := random(10, 4<<20)
+	data := random(10, 1<<20)
 	a := b.one(data, archivetest.Options{})
 	b.up.set(func(u *upstream) {
 		u.spoil = func(_ digest.Digest, sent []byte) { sent[0] ^= 1; u.spoil = nil }

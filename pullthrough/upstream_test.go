@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/blobd/blobd/cache"
+	"github.com/blobd/blobd/cache/store/storetest"
 	"github.com/blobd/blobd/internal/archivetest"
 	"github.com/blobd/blobd/internal/fault"
 	"github.com/blobd/blobd/internal/oci"
@@ -279,7 +280,10 @@ func policy() pullthrough.Policy {
 
 func start(t *testing.T, change ...func(*bench)) *bench {
 	b := &bench{t: t, up: newUpstream(), clock: &clock{}, ledger: newLedger(), policy: policy()}
-	b.opts = cache.Options{Dir: t.TempDir(), MaxSize: 256 << 20, MinFree: 1, MemorySize: 16 << 20, Now: b.clock.now, Observer: b.ledger}
+	b.opts = cache.Options{
+		Dir: t.TempDir(), MaxSize: 256 << 20, MinFree: 1, MemorySize: 16 << 20, Now: b.clock.now, Observer: b.ledger,
+		FS: storetest.WithoutSync(), // power cuts are the store's to test
+	}
 	for _, c := range change {
 		c(b)
 	}
