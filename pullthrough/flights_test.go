@@ -6,17 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
+	"github.com/blobd/blobd/cache"
 	"github.com/blobd/blobd/cache/store/storetest"
 	"github.com/blobd/blobd/internal/archivetest"
 	"github.com/blobd/blobd/internal/fault"
 	"github.com/blobd/blobd/internal/oci"
-	"github.com/blobd/blobd/internal/vfs"
 	"github.com/blobd/blobd/pullthrough"
 )
 
@@ -205,7 +209,7 @@ func TestDiskThatReadsNothing(t *testing.T) {
 	for codec, o := range map[string]archivetest.Options{"stored": {}, "zstd": {Zstd: true}} {
 		for _, size := range []int64{1000, 300_000} {
 			t.Run(fmt.Sprint(codec, " ", size), func(t *testing.T) {
-				faults := storetest.NewFaults(vfs.OS())
+				faults := storetest.WithoutSync()
 				b := start(t, func(b *bench) { b.opts.FS = faults })
 				data := random(7, size)
 				a := b.one(data, o)
@@ -278,4 +282,137 @@ func TestFlightLingers(t *testing.T) {
 			t.Errorf("%d flights linger on", n)
 		}
 	})
+}
+
+// Any callers over any ranges: each gets its bytes or an error of its own, and with nothing failing and everything kept no
+// byte comes twice while somebody wants it.
+func TestAnyCallers(t *testing.T) {
+	caches := map[string]func(*bench){
+		"kept":         func(*bench) {},
+		"blocks off":   func(b *bench) { b.opts.Caches = map[string]cache.Config{"block": {Off: true}} },
+		"content off":  func(b *bench) { b.opts.Caches = map[string]cache.Config{"content": {Off: true}} },
+		"nothing kept": func(b *bench) { b.opts.Caches = map[string]cache.Config{"block": {Off: true}, "content": {Off: true}} },
+		"too small":    func(b *bench) { b.opts.MaxSize = 1 << 20 },
+	}
+	files := []archivetest.File{{Path: "large", Data: random(21, 2500<<10)}, {Path: "medium", Data: random(22, 300_001)}, {Path: "small", Data: random(23, 70_000)}}
+	for name, change := range caches {
+		for codec, o := range map[string]archivetest.Options{"stored": {}, "zstd": {Zstd: true}} {
+			for _, fails := range []bool{false, true} {
+				t.Run(fmt.Sprint(name, " ", codec, " fails ", fails), func(t *testing.T) {
+					t.Parallel()
+					for seed := range uint64(2) {
+						anyCallers(t, start(t, change), rand.New(rand.NewPCG(seed, 5)), files, o, fails, name == "kept")
+					}
+				})
+			}
+		}
+	}
+}
+
+// caller is one who reads a part of a file, and perhaps goes before its end.
+type caller struct {
+	archive        *pullthrough.Archive
+	file           archivetest.File
+	offset, length int64
+	leaves         int64 // after so many bytes; -1: stays
+	opts           pullthrough.Options
+}
+
+func anyCallers(t *testing.T, b *bench, rng *rand.Rand, files []archivetest.File, o archivetest.Options, fails, kept bool) {
+	b.up.push("v1", files, o)
+	var archives []*pullthrough.Archive
+	for _, name := range []string{repo, "registry.example/other/app"} {
+		archives = append(archives, b.pull(name+":v1", pullthrough.Options{}))
+	}
+	was, noRanges := b.sent(archives[0]), rng.IntN(4) == 0
+	chance := rand.New(rand.NewPCG(rng.Uint64(), 6))
+	b.up.set(func(u *upstream) {
+		u.noRanges = noRanges
+		if !fails {
+			return
+		}
+		u.deny = func(scope oci.Scope) error { // under no lock of upstream's
+			u.mu.Lock()
+			defer u.mu.Unlock()
+			if chance.IntN(3) > 0 {
+				return nil
+			}
+			return fault.Wrap(fault.UpstreamTimeout, context.DeadlineExceeded, "%s failed", scope.Repository)
+		}
+		u.spoil = func(_ digest.Digest, sent []byte) {
+			if chance.IntN(8) == 0 {
+				sent[chance.IntN(len(sent))] ^= 1
+			}
+		}
+	})
+	open := b.up.shut()
+	var all sync.WaitGroup
+	for i := range 16 {
+		c := caller{archive: archives[rng.IntN(2)], file: files[rng.IntN(len(files))], leaves: -1}
+		c.length = int64(len(c.file.Data))
+		if rng.IntN(2) == 0 {
+			c.offset = rng.Int64N(c.length)
+			c.length = rng.Int64N(c.length-c.offset) + 1
+		}
+		if rng.IntN(3) == 0 {
+			c.leaves = rng.Int64N(c.length)
+		}
+		if fails {
+			c.opts.NoCache = rng.IntN(4) == 0
+			c.opts.RequireVerified = rng.IntN(4) == 0
+		}
+		all.Go(func() { c.read(t, b, fails) })
+		if i == 8 {
+			open()
+		}
+	}
+	all.Wait()
+	if n := b.sent(archives[0]) - was; kept && !fails && !noRanges && n > b.stored(archives[0]) {
+		t.Errorf("%d bytes came of a blob of %d", n, b.stored(archives[0]))
+	}
+}
+
+// stored is how large a's data blob is.
+func (b *bench) stored(a *pullthrough.Archive) (n int64) {
+	for e := range a.Tree.All() {
+		n = rangeOf(e).Blob.Size
+	}
+	return n
+}
+
+func (c caller) read(t *testing.T, b *bench, fails bool) {
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	st, err := b.Open(ctx, c.archive, c.file.Path, c.offset, c.length, c.opts)
+	var got []byte
+	if err == nil {
+		defer st.Close()
+		if c.leaves >= 0 {
+			head := make([]byte, c.leaves)
+			n, _ := io.ReadFull(st, head)
+			got = head[:n]
+			leave()
+		}
+		var rest []byte
+		rest, err = io.ReadAll(st)
+		got = append(got, rest...)
+	}
+	want := c.file.Data[c.offset : c.offset+c.length]
+	switch {
+	case err == nil:
+		// A part that no digest covers may be wrong where upstream sends wrong bytes, and then says so.
+		if !bytes.Equal(got, want) && (!fails || st.Verified() || int64(len(got)) != c.length) {
+			t.Errorf("%d of %d bytes of %s at %d ended well and are wrong", len(got), c.length, c.file.Path, c.offset)
+		}
+	case c.leaves >= 0 && errors.Is(err, context.Canceled):
+	case !fails:
+		t.Errorf("%s at %d: %v", c.file.Path, c.offset, err)
+	case errors.Is(err, fault.UpstreamTimeout):
+		if !strings.Contains(err.Error(), c.archive.Reference.Repository) {
+			t.Errorf("%s got another's error: %v", c.archive.Reference.Repository, err)
+		}
+	case errors.Is(err, fault.DigestMismatch), errors.Is(err, fault.LocalOverload) && c.opts.RequireVerified:
+	default:
+		t.Errorf("%s at %d: %v", c.file.Path, c.offset, err)
+	}
 }
