@@ -6,6 +6,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/blobd/blobd/internal/vfs"
 )
@@ -146,5 +147,41 @@ func TestDemandBeyondTheLimit(t *testing.T) {
 	g := s.newGoals([]*demand{{c: c, n: 2 * c.limit}, {c: c, n: 1000}})
 	if least := c.limit / 2; g.total < least || g.classes[c.id] < least {
 		t.Errorf("%d bytes may stay, %d of the class", g.total, g.classes[c.id])
+	}
+}
+
+// Reading counts also when the clock was set back.
+func TestClockSetBack(t *testing.T) {
+	now := time.Now()
+	s, err := Open(Options{Dir: t.TempDir(), FS: unsynced{vfs.OS()}, MaxSize: 16 << 20, Now: func() time.Time { return now },
+		Classes: []ClassOptions{{Name: "a", Data: true}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c, key := s.Class("a"), nthRef(0, 1)
+	p, err := c.OpenPartial(key.key, BlockSize, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	block := make([]byte, BlockSize)
+	if err := p.WriteBlock(nil, 0, block); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := p.ReadBlock(0, block); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Put(t.Context(), nthRef(0, 2).key, block); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(-time.Hour)
+	}
+	if _, err := p.ReadBlock(0, block); err != nil {
+		t.Fatal(err)
+	}
+	if s.x.at(c.list.head).ref() != key {
+		t.Error("what was read last is not the latest")
 	}
 }

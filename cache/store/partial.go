@@ -389,7 +389,7 @@ func (p *Partial) touch() {
 	}
 	s := p.st.c.s
 	now, last := s.now().UnixNano(), p.touched.Load()
-	if now-last < touchEvery || !p.touched.CompareAndSwap(last, now) {
+	if now >= last && now-last < touchEvery || !p.touched.CompareAndSwap(last, now) {
 		return
 	}
 	s.read(p.h)

@@ -143,7 +143,7 @@ func testEviction(t *testing.T, open Opener) {
 		}
 	})
 	t.Run("a large one finds room in a store full of old ones", func(t *testing.T) {
-		const size = 40 << 20
+		const size, total = 10 << 20, 16 << 20
 		piece := Data(7, 1<<20)
 		for name, keep := range map[string]func(*store.Store) error{
 			"of known size": func(s *store.Store) error {
@@ -169,10 +169,10 @@ func testEviction(t *testing.T, open Opener) {
 			},
 		} {
 			t.Run(name, func(t *testing.T) {
-				opts := Options(t, 64<<20)
+				opts := Options(t, total)
 				s := open(t, opts)
 				for i := range 140 {
-					put(t, s.Class("data"), Data(uint64(100+i), 500*kib))
+					put(t, s.Class("data"), Data(uint64(100+i), 125*kib))
 				}
 				k := put(t, s.Class("small"), Data(1, 1000))
 				if err := keep(s); err != nil {
@@ -385,7 +385,7 @@ func testBudget(t *testing.T, open Opener) {
 	disk := WithoutSync()
 	opts.FS = disk
 	s := open(t, opts)
-	done := make(chan struct{})
+	done, look := make(chan struct{}), make(chan struct{}, 1)
 	var sampler, load sync.WaitGroup
 	var most int64
 	var samples int
@@ -394,7 +394,7 @@ func testBudget(t *testing.T, open Opener) {
 			select {
 			case <-done:
 				return
-			default:
+			case <-look:
 			}
 			disk.Freeze(func() { most = max(most, Du(t, opts.Dir)) })
 			samples++
@@ -410,6 +410,10 @@ func testBudget(t *testing.T, open Opener) {
 				}
 				data := Data(r.Uint64N(400), n)
 				written += n
+				select {
+				case look <- struct{}{}: // while the others, and soon we, are in the middle of something
+				default:
+				}
 				var err error
 				if r.IntN(3) > 0 {
 					err = s.Class("data").Put(t.Context(), KeyFor(data), data)
