@@ -72,10 +72,10 @@ func (s *Store) spend(c *Class, n int64) {
 }
 
 // level is all that counts against the total: what is there, and the most that the keeper's files may become; a new
-// snapshot is written beside the old one. Called with mu held.
+// snapshot is written beside the old one, and so may what others keep in Dir (the catalogue) be. Called with mu held.
 func (s *Store) level() int64 {
 	snapshot := snapshotSize(s.x.count)
-	return s.used + s.reserved + s.overhead - s.notes.journal - s.notes.snapshot +
+	return s.used + s.reserved + s.overhead + s.beside - s.notes.journal - s.notes.snapshot +
 		max(s.journalMost(), s.notes.journal) + snapshot + max(snapshot, s.notes.snapshot)
 }
 

@@ -158,6 +158,7 @@ func (s *Store) countOverhead() {
 	}
 	note(snapshotTemp) // counts while it is written, and not as a foreign file: see level
 	notes := notes{note(journalName), note(snapshotName)}
+	beside := s.treeBytes(s.opts.Dir, own, 0)
 	total += s.treeBytes(s.opts.Dir, own, foreignDepth) + s.foreign.Load() + notes.journal + notes.snapshot
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,7 +168,7 @@ func (s *Store) countOverhead() {
 			total += c.shards[i].alloc
 		}
 	}
-	s.overhead, s.notes, s.counted = total, notes, s.now()
+	s.overhead, s.notes, s.beside, s.counted = total, notes, beside, s.now()
 }
 
 // treeBytes is what the things in dir take, without the folders in skip.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"testing"
@@ -76,6 +77,15 @@ func TestOldHintsCount(t *testing.T) {
 	s.countOverhead()
 	if all := s.overhead + snapshotSize(0); s.level() < all { // the next snapshot stands beside the old one
 		t.Errorf("%d bytes count, the disk gives up %d", s.level(), all)
+	}
+	// So does the next catalogue beside the one that is in the folder.
+	before := s.level()
+	if err := os.WriteFile(filepath.Join(s.opts.Dir, "catalogue"), make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.countOverhead()
+	if more := s.level() - before; more < 2<<20 {
+		t.Errorf("%d bytes more count", more)
 	}
 }
 

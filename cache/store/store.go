@@ -85,6 +85,7 @@ type Store struct {
 	reserved  int64 // bytes promised to writers
 	overhead  int64 // bytes of all else: folders, foreign files, journal, snapshot, lock
 	notes     notes // the part of overhead that is journal and snapshot
+	beside    int64 // the part of overhead that is files of others in Dir itself
 	stuck     int64 // the part of overhead that is temporary files that could not be removed
 	counted   time.Time
 	demands   []*demand
