@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-
-	"google.golang.org/grpc/test/bufconn"
 )
 
 // network is an internet in memory: names, public addresses, servers, and what can go wrong before a server is reached.
@@ -21,7 +19,6 @@ import (
 type network struct {
 	mu    sync.Mutex // guards what follows
 	sites map[string]*site
-	dials map[string]int // by host:port, tried or not
 }
 
 // site is one server.
@@ -30,12 +27,13 @@ type site struct {
 	listener *listener
 	server   *http.Server
 
-	mu   sync.Mutex // guards fail
-	fail func(ctx context.Context, d *net.Dialer) error
+	mu    sync.Mutex // guards what follows
+	fail  func(ctx context.Context, d *net.Dialer) error
+	tried int // in vain
 }
 
 func newNetwork() *network {
-	return &network{sites: map[string]*site{}, dials: map[string]int{}}
+	return &network{sites: map[string]*site{}}
 }
 
 // serve puts h on the network as name:port; config is nil for plain HTTP. The address has to be given where it matters.
@@ -68,16 +66,24 @@ func (s *site) breaks(f func(ctx context.Context, d *net.Dialer) error) {
 	s.fail = f
 }
 
+// hangUp closes the connections that are idle.
+func (s *site) hangUp() {
+	s.server.SetKeepAlivesEnabled(false)
+	s.server.SetKeepAlivesEnabled(true)
+}
+
 func (n *network) dial(d *net.Dialer, ctx context.Context, _, addr string) (net.Conn, error) {
 	n.mu.Lock()
 	s := n.sites[addr]
-	n.dials[addr]++
 	n.mu.Unlock()
 	if s == nil {
 		return nil, dialError(&net.DNSError{Err: "no such host", Name: addr, IsNotFound: true})
 	}
 	s.mu.Lock()
 	fail := s.fail
+	if fail != nil {
+		s.tried++
+	}
 	s.mu.Unlock()
 	if fail != nil {
 		return nil, dialError(fail(ctx, d))
@@ -88,10 +94,11 @@ func (n *network) dial(d *net.Dialer, ctx context.Context, _, addr string) (net.
 	return s.listener.dial(ctx)
 }
 
-func (n *network) dialled(addr string) int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.dials[addr]
+// triedInVain is how many connections were refused since the start.
+func (s *site) triedInVain() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tried
 }
 
 func dialError(err error) error { return &net.OpError{Op: "dial", Net: "tcp", Err: err} }
@@ -116,15 +123,9 @@ func swallows(ctx context.Context, d *net.Dialer) error {
 
 // pipe makes the two ends of a connection.
 func pipe() (client, server net.Conn) {
-	l := bufconn.Listen(256 << 10)
-	accepted := make(chan net.Conn)
-	go func() {
-		c, _ := l.Accept() // nobody else has l
-		accepted <- c
-	}()
-	c, _ := l.Dial()
+	c, s := net.Pipe()
 	reset := new(atomic.Bool)
-	return &conn{c, reset}, &conn{<-accepted, reset}
+	return &conn{c, reset}, &conn{s, reset}
 }
 
 // conn has a SetLinger like TCP's: a close after SetLinger(0) is a reset.
