@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 
+	"github.com/dustin/go-humanize"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/blobd/blobd/archive"
@@ -55,11 +56,14 @@ func (s *Service) Verify(ctx context.Context, progress func(done, total, bytes i
 	return s.caches.Verify(ctx, progress, found)
 }
 
-// Remove forgets an artifact and frees what no other artifact names; a pinned one stays, and the report says so.
+// Remove forgets an artifact and frees what no other artifact names. It fails with fault.Pinned while it is pinned.
 func (s *Service) Remove(ctx context.Context, ref string) (digest.Digest, Report, error) {
 	a, err := s.known(ref)
 	if err != nil {
 		return "", Report{}, err
+	}
+	if a.Pinned {
+		return "", Report{}, fault.New(fault.Pinned, "%s is pinned", ref).Try("end that first: blobd unpin %s", ref)
 	}
 	report, err := s.caches.Remove(ctx, a, s.contentsOf)
 	s.live.clear()
@@ -87,7 +91,8 @@ func (s *Service) Pin(ctx context.Context, principal, ref string, o Options) (re
 		}
 	}
 	if total > most {
-		return Resolution{}, 0, 0, fault.New(fault.PinBudget, "pinning %s would pin %d bytes of the %d that pins may take", a.Reference, total, most).
+		return Resolution{}, 0, 0, fault.New(fault.PinBudget, "with %s, which may take %s, all pins may take %s, more than the %s that are for them",
+			a.Reference, humanize.IBytes(uint64(weight(art))), humanize.IBytes(uint64(total)), humanize.IBytes(uint64(most))).
 			Try("unpin something, or raise max_size")
 	}
 	var tags []cache.Tag
@@ -100,8 +105,15 @@ func (s *Service) Pin(ctx context.Context, principal, ref string, o Options) (re
 	return a.Resolution, weight(art), s.caches.Cached(art, digests(a.Tree)), nil
 }
 
-// weight is what an artifact takes at most: its files as content, and the blobs that they were cut from.
-func weight(a cache.Artifact) int64 { return a.Size + a.StoredSize }
+// diskPage is what the smallest file takes on the disks of today.
+const diskPage = 4 << 10
+
+// weight is what an artifact takes on disk at most: its files as content, each in whole pages, the blobs that they were
+// cut from, and the records of both.
+func weight(a cache.Artifact) int64 {
+	const records = 8
+	return a.Size + a.StoredSize + (a.Files+records)*diskPage
+}
 
 // Unpin ends a pin.
 func (s *Service) Unpin(_ context.Context, ref string) (digest.Digest, error) {

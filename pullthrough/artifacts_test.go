@@ -126,6 +126,23 @@ func TestPrefetchLeavesOutWhatIsCached(t *testing.T) {
 	}
 }
 
+func TestPrefetchOfMoreThanFits(t *testing.T) {
+	b := start(t, func(b *bench) { b.opts.MaxSize = 4 << 20 })
+	var files []archivetest.File
+	for i := range 12 {
+		files = append(files, archivetest.File{Path: fmt.Sprint("f", i), Data: random(uint64(i), 1<<20)})
+	}
+	b.up.push("v1", files, archivetest.Options{})
+	a := b.pull(repo+":v1", pullthrough.Options{})
+	var last pullthrough.Progress
+	if err := b.Prefetch(t.Context(), a, nil, pullthrough.Options{}, func(p pullthrough.Progress) { last = p }); err != nil {
+		t.Fatal(err)
+	}
+	if last.FilesDone != 12 || last.FilesUnkept < 8 || last.FilesUnkept > 12 {
+		t.Errorf("%+v of 12 MiB in a cache of 4", last)
+	}
+}
+
 func TestPins(t *testing.T) {
 	b := start(t, func(b *bench) { b.policy.MaxPinned = 10 << 20 })
 	data := random(1, 2<<20)
@@ -157,6 +174,9 @@ func TestPins(t *testing.T) {
 	}
 	if a := b.pull(repo+":v1", pullthrough.Options{MaxAge: new(time.Duration)}); !a.Stale {
 		t.Error("the tag of a pinned artifact is gone")
+	}
+	if _, _, err := b.Remove(t.Context(), repo+":v1"); !errors.Is(err, fault.Pinned) {
+		t.Errorf("removing what is pinned: %v", err)
 	}
 	if _, err := b.Unpin(t.Context(), repo+":v1"); err != nil {
 		t.Fatal(err)

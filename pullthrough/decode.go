@@ -60,11 +60,11 @@ func (ds decoders) giveBack(z *zstd.Decoder, large bool) {
 // decoding reads an entry's uncompressed bytes out of its blob and checks them: Read ends in io.EOF only when size and
 // digest match, and otherwise in an error, after the blocks that they came from were dropped.
 type decoding struct {
-	svc    *Service
 	entry  *archive.Entry
 	rng    archive.Range
 	blocks *blockReader
 	plain  io.Reader
+	pool   decoders      // that zstd is from
 	zstd   *zstd.Decoder // nil for stored bytes
 	hash   hash.Hash
 	read   int64
@@ -77,11 +77,14 @@ func (s *Service) decode(ctx context.Context, scope oci.Scope, e *archive.Entry,
 	if fresh {
 		b.forget(rng.Offset, rng.Length)
 	}
-	d := &decoding{svc: s, entry: e, rng: rng, hash: sha256.New()}
+	d := &decoding{entry: e, rng: rng, hash: sha256.New(), pool: s.decoders}
+	if e.Size <= smallFile {
+		d.pool = s.lighter
+	}
 	d.blocks = s.newBlockReader(ctx, b, scope, rng.Offset, rng.Length)
 	d.plain = d.blocks
 	if rng.Codec == archive.Zstd && e.Size > 0 {
-		z, err := s.decoders.borrow(ctx, d.blocks)
+		z, err := d.pool.borrow(ctx, d.blocks)
 		if err != nil {
 			d.blocks.close()
 			return nil, d.broken(err)
@@ -150,7 +153,7 @@ func (d *decoding) corrupt(why string, cause error) error {
 
 func (d *decoding) close() {
 	if d.zstd != nil {
-		d.svc.decoders.giveBack(d.zstd, d.entry.Size > smallFile)
+		d.pool.giveBack(d.zstd, d.entry.Size > smallFile)
 	}
 	d.blocks.close()
 }

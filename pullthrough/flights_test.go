@@ -284,6 +284,34 @@ func TestFlightLingers(t *testing.T) {
 	})
 }
 
+// Large files that a slow registry holds up leave the small ones alone.
+func TestSmallFilesPassLargeOnes(t *testing.T) {
+	b := start(t, func(b *bench) {
+		b.opts.Caches, b.opts.MemorySize = map[string]cache.Config{"content": {Off: true}}, 0
+	})
+	small := random(30, 1000)
+	files := []archivetest.File{{Path: "a", Data: small}}
+	for i := range 10 {
+		files = append(files, archivetest.File{Path: fmt.Sprint("large", i), Data: random(uint64(40+i), 300_000)})
+	}
+	b.up.push("v1", files, archivetest.Options{Zstd: true})
+	a := b.pull(repo+":v1", pullthrough.Options{})
+	b.mustRead(a, "a", small, pullthrough.Options{})
+	open := b.up.shut()
+	var all sync.WaitGroup
+	for _, f := range files[1:] {
+		all.Go(func() {
+			if _, _, err := b.read(t.Context(), a, f.Path, 0, -1, pullthrough.Options{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	b.up.held.await("held", 8)
+	b.mustRead(a, "a", small, pullthrough.Options{})
+	open()
+	all.Wait()
+}
+
 // Any callers over any ranges: each gets its bytes or an error of its own, and with nothing failing and everything kept no
 // byte comes twice while somebody wants it.
 func TestAnyCallers(t *testing.T) {

@@ -44,7 +44,21 @@ func (s *Service) Prefetch(ctx context.Context, a *Archive, patterns []string, o
 		}
 		work.Go(func() error { return s.fetchRun(ctx, a, run, o, &t) })
 	}
-	return work.Wait()
+	if err := work.Wait(); err != nil {
+		return err
+	}
+	t.add(func(p *Progress) { p.FilesUnkept = s.unkept(entries) })
+	return nil
+}
+
+// unkept counts the files that the cache does not hold: it had no room for them, or gave their room to others since.
+func (s *Service) unkept(entries []*archive.Entry) (n int64) {
+	for _, e := range entries {
+		if e.Size > 0 && !(e.HasSum && s.caches.Content.Contains(sumDigest(e))) {
+			n++
+		}
+	}
+	return n
 }
 
 // tally counts what several goroutines have done.
@@ -211,11 +225,6 @@ func (s *Service) fetchFile(ctx context.Context, a *Archive, e *archive.Entry, o
 			return err
 		}
 	}
-	t.add(func(p *Progress) {
-		p.FilesDone++
-		if e.Size > 0 && !s.caches.Content.Contains(sumDigest(e)) {
-			p.FilesUnkept++
-		}
-	})
+	t.add(func(p *Progress) { p.FilesDone++ })
 	return nil
 }

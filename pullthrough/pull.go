@@ -213,7 +213,8 @@ func (s *Service) readTree(ctx context.Context, scope oci.Scope, index, data oci
 	}
 	t, err := blobfmt.Decode(raw, data, limits)
 	if err != nil {
-		return sourced{}, fmt.Errorf("index %s: %w", index.Digest, err)
+		return sourced{}, fault.Wrap(fault.ReasonOf(err), err, "index %s of %s/%s", index.Digest, scope.Registry, scope.Repository).
+			Try("the archive is damaged: push it again")
 	}
 	_ = s.caches.Indexes.Put(ctx, index.Digest, raw)
 	return sourced{t, "upstream"}, nil

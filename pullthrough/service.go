@@ -111,7 +111,7 @@ type Archive struct {
 type Progress struct {
 	FilesDone, FilesTotal int64
 	BytesDone, BytesTotal int64
-	FilesUnkept           int64 // read, but the cache could not keep them
+	FilesUnkept           int64 // at the end: those that the cache does not hold, since it has no room for all
 }
 
 // ArtifactInfo is one artifact of the catalogue and what of it is on disk.
@@ -120,8 +120,10 @@ type ArtifactInfo struct {
 	Cached int64 // bytes, those that other artifacts name too
 }
 
-// decodersAtOnce is how many zstd decoders run at once. Each takes up to two windows of memory, which makes 128 MiB with
-// the archive writer's 8 MiB; more would not be faster, since decoding is bound by the processor.
+// decodersAtOnce is how many zstd decoders run at once for large files, and as many for small ones, which must not wait for
+// eight large ones that a slow registry or reader holds up. Each takes up to two windows of memory, which makes 128 MiB
+// with the archive writer's 8 MiB, and next to nothing for its small files; more would not be faster, since decoding is
+// bound by the processor.
 const decodersAtOnce = 8
 
 // Service answers for all callers of one daemon. It is safe for concurrent use.
@@ -148,6 +150,7 @@ type Service struct {
 	live      liveTrees
 	blobs     *blobs
 	decoders  decoders
+	lighter   decoders      // those for small files
 	checking  chan struct{} // holds a token while a whole blob is checked
 	blockBufs sync.Pool     // of *[]byte of blockSize
 
@@ -168,7 +171,7 @@ func New(caches *cache.Caches, up Upstream, policy Policy, obs Observer, now fun
 	s.trees = newGroup[objectKey, sourced](s)
 	s.smalls = newGroup[contentKey, smallContent](s)
 	s.blobs = &blobs{svc: s, open: make(map[blobKey]*blob)}
-	s.decoders = newDecoders(decodersAtOnce)
+	s.decoders, s.lighter = newDecoders(decodersAtOnce), newDecoders(decodersAtOnce)
 	s.checking = make(chan struct{}, 1)
 	s.blockBufs.New = func() any { b := make([]byte, blockSize); return &b }
 	return s

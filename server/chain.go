@@ -143,7 +143,7 @@ func (s *Server) admit(ctx context.Context, method string) error {
 	if s.policy.Admin(p) {
 		return nil
 	}
-	return fault.New(fault.AdminOnly, "%s is not open to %s", method, who(p)).
+	return fault.New(fault.AdminOnly, "looking after the cache is not open to %s", who(p)).
 		Try("run it as root or as the daemon's user, or name the user in admin_users")
 }
 

@@ -80,6 +80,7 @@ var kinds = map[fault.Reason]kind{
 
 	fault.LocalOverload: {code: codes.ResourceExhausted, retry: true},
 	fault.PinBudget:     {code: codes.FailedPrecondition},
+	fault.Pinned:        {code: codes.FailedPrecondition},
 	fault.Starting:      {code: codes.Unavailable, retry: true},
 	fault.ShuttingDown:  {code: codes.Unavailable, retry: true},
 	fault.Internal:      {code: codes.Internal},

@@ -69,6 +69,7 @@ const (
 const (
 	LocalOverload Reason = "LOCAL_OVERLOAD"
 	PinBudget     Reason = "PIN_BUDGET" // what is pinned would not fit the cache
+	Pinned        Reason = "PINNED"     // it may not go while it is pinned
 	Starting      Reason = "STARTING"
 	ShuttingDown  Reason = "SHUTTING_DOWN"
 	Internal      Reason = "INTERNAL" // a bug of ours
