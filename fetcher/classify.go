@@ -26,9 +26,11 @@ func classify(ctx context.Context, what, host string, err error) error {
 		return e
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
-		e := fault.Wrap(fault.UpstreamDNS, dns, "%s", what)
+		told := *dns
+		told.Server = "" // which resolver answered helps nobody who asks for a file
+		e := fault.Wrap(fault.UpstreamDNS, &told, "%s", what)
 		if dns.IsNotFound {
-			return e.Try("check the host name %s", host)
+			return e.Try("check the host name %s", dns.Name)
 		}
 		return e.Try("check this machine's network and resolver")
 	}
