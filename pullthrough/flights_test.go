@@ -297,6 +297,7 @@ func TestSmallFilesPassLargeOnes(t *testing.T) {
 	b.up.push("v1", files, archivetest.Options{Zstd: true})
 	a := b.pull(repo+":v1", pullthrough.Options{})
 	b.mustRead(a, "a", small, pullthrough.Options{})
+	misses := b.ledger.get("block miss")
 	open := b.up.shut()
 	var all sync.WaitGroup
 	for _, f := range files[1:] {
@@ -306,7 +307,7 @@ func TestSmallFilesPassLargeOnes(t *testing.T) {
 			}
 		})
 	}
-	b.up.held.await("held", 8)
+	b.ledger.await("block miss", misses+8) // each holds a decoder
 	b.mustRead(a, "a", small, pullthrough.Options{})
 	open()
 	all.Wait()
