@@ -142,7 +142,12 @@ func Page(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 }
 
 // Cut sends what lies before byte at and closes the connection.
-func Cut(at int64) Act { return broken(at, func(*http.Request, http.ResponseWriter) {}) }
+func Cut(at int64) Act { return CutAnd(at, func() {}) }
+
+// CutAnd runs f before it closes the connection.
+func CutAnd(at int64, f func()) Act {
+	return broken(at, func(*http.Request, http.ResponseWriter) { f() })
+}
 
 // Reset sends what lies before byte at and resets the connection. It needs a connection with SetLinger, as TCP's.
 func Reset(at int64) Act {
