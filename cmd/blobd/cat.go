@@ -43,6 +43,11 @@ code tells (--require-verified checks first).`,
 			return err
 		}
 		a.noteStale(archive.Resolution)
+		if flags.noCache && len(paths) > 1 && !offset.set && !length.set { // parts are not worth whole files
+			if archive, err = a.anew(cmd.Context(), c, archive, paths, flags); err != nil {
+				return err
+			}
+		}
 		last := int64(-1)
 		if length.set {
 			last = length.value

@@ -51,8 +51,13 @@ When some files can't be copied the others are, and each that could not is named
 			return err
 		}
 		a.noteStale(archive.Resolution)
-		if !flags.noCache {
+		switch {
+		case !flags.noCache:
 			defer ahead(cmd.Context(), c, archive, from)()
+		case args[1] != "-":
+			if archive, err = a.anewBelow(cmd.Context(), c, archive, from, flags); err != nil {
+				return err
+			}
 		}
 		return a.cp(cmd.Context(), archive, from, args[1], force)
 	}
@@ -66,17 +71,13 @@ func ahead(ctx context.Context, c *client.Client, archive *client.Archive, from 
 	if err != nil || !fi.IsDir() {
 		return func() {}
 	}
-	var patterns []string
-	if from != "." {
-		patterns = []string{strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(from)}
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	begun, ended := make(chan struct{}), make(chan struct{})
 	begin := sync.OnceFunc(func() { close(begun) })
 	go func() {
 		defer close(ended)
 		defer begin()
-		_, _, _ = c.Prefetch(ctx, archive.Reference, patterns, func(p client.Progress) {
+		_, _, _ = c.Prefetch(ctx, archive.Reference, exactly(from), func(p client.Progress) {
 			if p.FilesTotal > 0 {
 				begin()
 			}
