@@ -25,6 +25,9 @@ free and why. Pinned and opened entries stay.`,
 		Args: takes(0, 0),
 		RunE: a.admin(func(ctx context.Context, admin blobdv1.AdminServiceClient, _ []string) error {
 			request := &blobdv1.PruneRequest{Target: target.value, DryRun: dryRun}
+			if target.set && target.value == 0 {
+				request.Target = 1 // 0 would be the default; no entry is as small as this
+			}
 			if unusedFor.set {
 				request.UnusedFor = durationpb.New(unusedFor.value)
 			}
@@ -39,7 +42,7 @@ free and why. Pinned and opened entries stay.`,
 			return a.print(out, out.text)
 		}),
 	}
-	cmd.Flags().Var(&target, "target", "how much the caches may hold then, as in 2GiB (default 90 % of their limit, or with --unused-for 0)")
+	cmd.Flags().Var(&target, "target", "how much the caches may hold then, as in 2GiB, or 0 (default 90 % of their limit, or with --unused-for 0)")
 	cmd.Flags().Var(&unusedFor, "unused-for", "leave alone what was read within this time, as in 24h; without --target all else goes")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would go")
 	return cmd

@@ -457,6 +457,17 @@ func TestAdminCommands(t *testing.T) {
 	}
 }
 
+func TestPruneTarget(t *testing.T) {
+	d, _ := start(t)
+	service := new(fakeAdmin)
+	d.Admin = service
+	for args, want := range map[string]int64{"": 0, "--target 0": 1, "--target 0B": 1, "--unused-for 1h": 0, "--target 3KiB": 3 << 10} {
+		if got := blobd(t, d, strings.Fields("cache prune "+args)...); got.code != 0 || service.pruned.GetTarget() != want {
+			t.Errorf("%q asks for %d, want %d: %+v", args, service.pruned.GetTarget(), want, got)
+		}
+	}
+}
+
 func TestCompletion(t *testing.T) {
 	d, _ := start(t)
 	for name, row := range map[string]struct {
