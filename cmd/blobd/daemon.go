@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
@@ -106,7 +107,13 @@ func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) 
 		return nil, socketError(err)
 	}
 	if !c.HTTPOff() {
-		if d.http, err = listenHTTP(ctx, c, d.metrics, d.log); err != nil {
+		d.http, err = listenHTTP(ctx, c, d.metrics, d.log)
+		if c.HTTPAddr == config.Default().HTTPAddr && errors.Is(err, syscall.EADDRINUSE) {
+			// The host's daemon or another user's has it. Nobody asked for this address, and files come without it.
+			d.log.Warn("no metrics and probes: the default address is taken; give another with --http-addr", zap.Error(err))
+			err = nil
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -594,5 +595,30 @@ func TestPolicyOf(t *testing.T) {
 	}
 	if p.MaxStale != 24*time.Hour || p.Grant != 24*time.Hour || p.NegativeTTL != 10*time.Second || p.MaxIndex != 64<<20 || p.MaxPinned != 90 {
 		t.Errorf("policy: %+v", p)
+	}
+}
+
+// A user's daemon beside the host's needs no flags.
+func TestServeBesideAnother(t *testing.T) {
+	taken, err := net.Listen("tcp", config.Default().HTTPAddr)
+	if err == nil {
+		defer taken.Close()
+	} else if !errors.Is(err, syscall.EADDRINUSE) {
+		t.Fatal(err)
+	}
+	dir := shortDir(t)
+	file := writeConfig(t, dir, "")
+	ctx, stop := context.WithCancel(t.Context())
+	log := new(logBuffer)
+	d, err := startDaemon(ctx, config.Sources{File: file, Flags: map[string]string{"http_addr": config.Default().HTTPAddr}}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.http != nil {
+		t.Error("two listen on one address")
+	}
+	stop()
+	if err := d.run(ctx, nil); err != nil {
+		t.Fatal(err)
 	}
 }
