@@ -25,8 +25,11 @@ func newCpCommand(a *app) *cobra.Command {
 
 A file becomes DEST, or goes into DEST where that is a folder or ends in a slash; with DEST - it goes to stdout. The
 files below a folder go to the same places below DEST, which is made where it does not exist. Each file appears whole,
-checked, with its permission bits and modification time, and belongs to you. Nothing is written outside DEST, through
-links neither, and nothing is overwritten without --force.
+checked, with its modification time, and belongs to you. Nothing is written outside DEST, through links neither, and
+nothing is overwritten without --force.
+
+A file gets the permission bits that the archive has for it, whatever your umask, and never setuid, setgid or sticky. A
+folder that is made gets 0777 less your umask; the archive's folders have no permissions of their own.
 
 When some files can't be copied the others are, and each that could not is named on stderr.`,
 		Example: `  blobd cp registry.example/team/assets:v1 ./assets
@@ -191,14 +194,17 @@ func endsInSlash(dest string) bool { return dest != "" && os.IsPathSeparator(des
 func openDest(dir string, create bool) (*os.Root, error) {
 	if create {
 		if err := os.MkdirAll(dir, 0o777); err != nil {
-			return nil, err
+			return nil, destError(dir, err)
 		}
 	}
 	root, err := os.OpenRoot(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("there is no folder %s to copy to; make it first, or end the destination in a slash", dir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("there is no folder %s to copy to; make it first", dir)
+	case err != nil:
+		return nil, destError(dir, err)
 	}
-	return root, err
+	return root, nil
 }
 
 // copied is what a cp did.

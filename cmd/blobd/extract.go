@@ -78,16 +78,17 @@ func (x *extractor) run(ctx context.Context, jobs []job) (failed []jobFailure, e
 	return x.failed, ended
 }
 
-var errExists = errors.New("exists already; overwrite it with --force")
-
 // copy brings one file to its place.
 func (x *extractor) copy(ctx context.Context, j job, total int64) (n int64, err error) {
 	name, err := filepath.Localize(j.to)
 	if err != nil {
 		return 0, fmt.Errorf("%q can't be a file's name on this system", j.to)
 	}
-	if !x.force { // before anything is fetched
-		if _, err := x.root.Lstat(name); err == nil {
+	if fi, err := x.root.Lstat(name); err == nil { // before anything is fetched
+		switch {
+		case fi.IsDir():
+			return 0, errFolder
+		case !x.force:
 			return 0, errExists
 		}
 	}
@@ -98,12 +99,12 @@ func (x *extractor) copy(ctx context.Context, j job, total int64) (n int64, err 
 	defer s.Close()
 	dir := filepath.Dir(name)
 	if err := x.root.MkdirAll(dir, 0o777); err != nil {
-		return 0, err
+		return 0, x.folderError(dir, err)
 	}
 	temp := filepath.Join(dir, ".blobd-"+rand.Text()+".tmp")
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, ignore(x.root.Remove(temp), fs.ErrNotExist))
+			err = diskError(errors.Join(err, ignore(x.root.Remove(temp), fs.ErrNotExist)))
 		}
 	}()
 	if n, err = x.write(temp, s, total); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/fstest"
 
@@ -254,5 +256,72 @@ func TestCopyRefusesPathsThatLeave(t *testing.T) {
 				t.Errorf("%q below %q: wrote %v", evil, from, left)
 			}
 		}
+	}
+}
+
+// What stands in the way is said in one line that names it and what to do, and no temporary file.
+func TestCopyTellsWhatIsInTheWay(t *testing.T) {
+	d, _ := start(t)
+	for name, row := range map[string]struct {
+		file, folder, link string // what stands in the folder of the test
+		args               []string
+		want               string // all of stderr, where %s is that folder
+	}{
+		"a file for the destination":    {file: "f", args: []string{ref, "f"}, want: "%s/f is not a folder; copy to another place, or remove it"},
+		"a file, by a slash":            {file: "f", args: []string{ref + ":/hello.txt", "f/"}, want: "%s/f is not a folder; copy to another place, or remove it"},
+		"below a file":                  {file: "f", args: []string{ref + ":/hello.txt", "f/x"}, want: "%s/f is not a folder; copy to another place, or remove it"},
+		"deep below a file":             {file: "f", args: []string{ref, "f/x/y"}, want: "%s/f is not a folder; copy to another place, or remove it"},
+		"a link to nowhere":             {link: "f", args: []string{ref, "f"}, want: "%s/f is not a folder; copy to another place, or remove it"},
+		"no folder":                     {args: []string{ref + ":/hello.txt", "no/x"}, want: "there is no folder %s/no to copy to; make it first"},
+		"a folder for a file":           {folder: "hello.txt/x", args: []string{ref + ":/hello.txt", "."}, want: "hello.txt: a folder stands there, which --force does not overwrite; remove it, or copy to another place"},
+		"a folder for a file, forced":   {folder: "hello.txt", args: []string{"--force", ref + ":/hello.txt", "."}, want: "hello.txt: a folder stands there, which --force does not overwrite; remove it, or copy to another place"},
+		"a file for a folder":           {file: "deep", args: []string{ref + ":/css", "."}, want: "css/deep/b.css: deep is a file, and a folder must be there; remove it, or copy to another place\nblobd: 1 of 2 files could not be copied"},
+		"a file for a folder, forced":   {file: "css", args: []string{"--force", ref, "."}, want: "css/deep/b.css: css is a file, and a folder must be there; remove it, or copy to another place"},
+		"a link out of the destination": {link: "deep", args: []string{ref + ":/css", "."}, want: "css/deep/b.css: deep is a link that leads to no folder in the destination; remove it, or copy to another place\nblobd: 1 of 2 files could not be copied"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if row.folder != "" {
+				os.MkdirAll(filepath.Join(dir, row.folder), 0o755)
+			}
+			if row.file != "" {
+				os.WriteFile(filepath.Join(dir, row.file), nil, 0o644)
+			}
+			if row.link != "" {
+				if err := os.Symlink("../nowhere", filepath.Join(dir, row.link)); err != nil {
+					t.Skip(err)
+				}
+			}
+			last := len(row.args) - 1
+			to := row.args[last]
+			args := append(append([]string{"cp"}, row.args[:last]...), dir+string(os.PathSeparator)+filepath.FromSlash(to))
+			got := blobd(t, d, args...)
+			want := "blobd: " + filepath.FromSlash(strings.ReplaceAll(row.want, "%s", dir)) + "\n"
+			if got.code != exitOther || !strings.Contains(got.stderr, want) {
+				t.Errorf("exit %d, %q, want %q", got.code, got.stderr, want)
+			}
+			if strings.Contains(got.stderr, ".tmp") {
+				t.Errorf("names a temporary file: %q", got.stderr)
+			}
+		})
+	}
+}
+
+func TestDiskErrors(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("other words")
+	}
+	full := &os.PathError{Op: "write", Path: ".blobd-X.tmp", Err: syscall.ENOSPC}
+	for err, want := range map[error]string{
+		diskError(full): "a: can't be written: no space left on device; copy to another disk, or make room on this one",
+		diskError(errors.Join(&os.LinkError{Op: "renameat", Old: ".blobd-X.tmp", New: "a", Err: syscall.EACCES}, full)): "a: can't be written: permission denied; copy to a folder that this user can write",
+		full: "a: write .blobd-X.tmp: no space left on device; write to another disk, or make room on this one",
+	} {
+		if got := describe(fmt.Errorf("a: %w", err)).line(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	if err := errors.New("the daemon's"); diskError(err) != err {
+		t.Error("another error was changed")
 	}
 }

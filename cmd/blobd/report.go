@@ -8,6 +8,7 @@ import (
 
 	"github.com/blobd/blobd/client"
 	"github.com/blobd/blobd/internal/fault"
+	"github.com/blobd/blobd/internal/vfs"
 )
 
 // failure is an error as -o json prints it on stderr, in an object {"error": …}.
@@ -33,6 +34,8 @@ func describe(err error) failure {
 		}
 	} else if e, ok := errors.AsType[*fault.Error](err); ok {
 		f.Reason, f.Remedy = string(e.Reason), e.Remedy
+	} else if vfs.IsDiskTrouble(err) {
+		f.Remedy = "write to another disk, or make room on this one"
 	}
 	return f
 }
