@@ -3,7 +3,6 @@ package fetcher
 import (
 	"errors"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"testing"
 	"time"
@@ -73,9 +72,72 @@ func TestAddressesThatAHostMayLeadTo(t *testing.T) {
 	}
 }
 
-func TestKindOfAddressKnowsMappedAddresses(t *testing.T) {
-	if kindOfAddress(netip.MustParseAddr("::ffff:169.254.169.254")) != addressNever {
-		t.Error("a mapped link-local address is not recognised")
+// What a public registry may lead to, whichever way an address is spelled. A name is resolved before it is judged, so these
+// are all the ways there are; what is no address at all is refused too.
+func TestSpellingsOfAddresses(t *testing.T) {
+	d := &dialer{host: testHost(t, "registry.example", Registry{})}
+	for resolved, ok := range map[string]bool{
+		"93.184.216.34:443":                   true,
+		"172.15.255.255:443":                  true,
+		"172.32.0.1:443":                      true,
+		"100.63.255.255:443":                  true,
+		"100.128.0.1:443":                     true,
+		"[2606:2800:220:1::1]:443":            true,
+		"[::ffff:93.184.216.34]:443":          true,
+		"[64:ff9b::5db8:d822]:443":            true, // 93.184.216.34 through NAT64
+		"[2002:5db8:d822::1]:443":             true,
+		"127.0.0.1:80":                        false,
+		"127.255.255.254:80":                  false,
+		"0.0.0.0:80":                          false,
+		"0.1.2.3:80":                          false,
+		"10.0.0.1:80":                         false,
+		"10.255.255.255:80":                   false,
+		"172.16.0.1:80":                       false,
+		"172.31.255.255:80":                   false,
+		"192.168.0.1:80":                      false,
+		"100.64.0.1:80":                       false,
+		"100.100.100.200:80":                  false,
+		"169.254.0.1:80":                      false,
+		"169.254.169.254:80":                  false,
+		"169.254.170.2:80":                    false, // credentials of container tasks
+		"192.0.0.192:80":                      false,
+		"192.0.0.8:80":                        false,
+		"198.18.0.1:80":                       false,
+		"224.0.0.1:80":                        false,
+		"240.0.0.1:80":                        false,
+		"255.255.255.255:80":                  false,
+		"[::]:80":                             false,
+		"[::1]:80":                            false,
+		"[0:0:0:0:0:0:0:1]:80":                false,
+		"[::127.0.0.1]:80":                    false,
+		"[::a9fe:a9fe]:80":                    false,
+		"[::ffff:127.0.0.1]:80":               false,
+		"[::ffff:7f00:1]:80":                  false,
+		"[::FFFF:A9FE:A9FE]:80":               false,
+		"[0:0:0:0:0:ffff:169.254.169.254]:80": false,
+		"[64:ff9b::169.254.169.254]:80":       false,
+		"[64:ff9b::7f00:1]:80":                false,
+		"[64:ff9b:1::10.0.0.1]:80":            false,
+		"[2002:a9fe:a9fe::1]:80":              false,
+		"[2002:7f00:1::]:80":                  false,
+		"[fe80::1]:80":                        false,
+		"[fe80::1%eth0]:80":                   false,
+		"[febf::1]:80":                        false,
+		"[fec0::1]:80":                        false,
+		"[fc00::1]:80":                        false,
+		"[fd00:ec2::254]:80":                  false,
+		"[ff02::1]:80":                        false,
+		"2130706433:80":                       false,
+		"0x7f000001:80":                       false,
+		"0177.0.0.1:80":                       false,
+		"127.1:80":                            false,
+		"localhost:80":                        false,
+		"":                                    false,
+	} {
+		err := d.allow(false, "storage.example:443", resolved)
+		if (err == nil) != ok || err != nil && !errors.Is(err, fault.AddressRefused) {
+			t.Errorf("%s: %v, want allowed %v", resolved, err, ok)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -28,25 +29,60 @@ type addressKind int
 const (
 	addressPublic  addressKind = iota
 	addressPrivate             // loopback, private, unique local, carrier-grade NAT: fine for a registry that lives there itself
-	addressNever               // link-local, where clouds keep their metadata; unspecified; multicast
+	addressNever               // link-local, where clouds keep their metadata; unspecified; multicast; broadcast
 )
 
-var (
-	// carrierNAT is 100.64.0.0/10 (RFC 6598): private in effect.
-	carrierNAT = netip.MustParsePrefix("100.64.0.0/10")
-	// awsMetadata is the one metadata address that is not link-local.
-	awsMetadata = netip.MustParseAddr("fd00:ec2::254")
-	// alibabaMetadata lies inside carrierNAT.
-	alibabaMetadata = netip.MustParseAddr("100.100.100.200")
+// never are ranges in which no registry lives, beside those that package netip knows.
+var never = prefixes(
+	"0.0.0.0/8",          // this network
+	"255.255.255.255/32", // broadcast
+	"100.100.100.200/32", // metadata of Alibaba Cloud
+	"192.0.0.192/32",     // metadata of Oracle Cloud
+	"fd00:ec2::254/128",  // metadata of AWS
 )
+
+// private are ranges that do not lead out of an organisation, beside those that package netip knows.
+var private = prefixes(
+	"100.64.0.0/10", // carrier-grade NAT
+	"192.0.0.0/24",  // protocol assignments
+	"198.18.0.0/15", // benchmarks
+	"240.0.0.0/4",   // reserved, and used inside by those who ran out
+	"fec0::/10",     // site-local, the forerunner of unique local
+)
+
+// carriers are the IPv6 ranges whose addresses stand for an IPv4 address, and the byte at which that begins.
+var carriers = []struct {
+	netip.Prefix
+	at int
+}{
+	{netip.MustParsePrefix("::/96"), 12},          // IPv4-compatible
+	{netip.MustParsePrefix("64:ff9b::/96"), 12},   // NAT64
+	{netip.MustParsePrefix("64:ff9b:1::/48"), 12}, // NAT64 of a site
+	{netip.MustParsePrefix("2002::/16"), 2},       // 6to4
+}
+
+func prefixes(list ...string) []netip.Prefix {
+	out := make([]netip.Prefix, len(list))
+	for i, p := range list {
+		out[i] = netip.MustParsePrefix(p)
+	}
+	return out
+}
 
 func kindOfAddress(ip netip.Addr) addressKind {
 	ip = ip.Unmap().WithZone("")
+	within := func(p netip.Prefix) bool { return p.Contains(ip) }
 	switch {
-	case ip.IsLinkLocalUnicast(), ip.IsMulticast(), ip.IsUnspecified(), ip == awsMetadata, ip == alibabaMetadata:
+	case ip.IsLinkLocalUnicast(), ip.IsMulticast(), ip.IsUnspecified(), slices.ContainsFunc(never, within):
 		return addressNever
-	case ip.IsLoopback(), ip.IsPrivate(), carrierNAT.Contains(ip):
+	case ip.IsLoopback(), ip.IsPrivate(), slices.ContainsFunc(private, within):
 		return addressPrivate
+	}
+	for _, c := range carriers {
+		if c.Contains(ip) {
+			raw := ip.As16()
+			return kindOfAddress(netip.AddrFrom4([4]byte(raw[c.at : c.at+4])))
+		}
 	}
 	return addressPublic
 }

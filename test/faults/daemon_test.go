@@ -125,6 +125,7 @@ type world struct {
 	metrics *metrics.Metrics
 	client  blobdv1.BlobdServiceClient
 	log     *lines
+	reload  func(registries map[string]fetcher.Registry)
 }
 
 // setup is what a test wants otherwise than the default.
@@ -174,13 +175,20 @@ func start(t *testing.T, c *content, dir string, o setup) *world {
 	for name, r := range o.registries {
 		registries[name] = r
 	}
-	up, err := fetcher.New(fetcher.Options{
+	upstream := fetcher.Options{
 		Registries: registries, Credentials: logins, Limits: o.limits, Observer: w.metrics, Now: time.Now,
 		Log: slog.New(zapslog.NewHandler(log.Core())), Dial: w.net.dial,
 		Proxy: func(*http.Request) (*url.URL, error) { return nil, nil },
-	})
+	}
+	up, err := fetcher.New(upstream)
 	if err != nil {
 		t.Fatal(err)
+	}
+	w.reload = func(registries map[string]fetcher.Registry) {
+		upstream.Registries = registries
+		if err := up.Reload(upstream); err != nil {
+			t.Fatal(err)
+		}
 	}
 	policy := pullthrough.Policy{
 		TTL:             func(oci.Reference) pullthrough.TTL { return pullthrough.TTL{For: 15 * time.Minute} },
