@@ -122,6 +122,38 @@ func TestFile(t *testing.T) {
 	}
 }
 
+// Each path means the same in every working directory.
+func TestRelativePathsAreMadeAbsolute(t *testing.T) {
+	text := `
+socket: s
+cache_dir: ./c
+caches: {ref: {dir: a}, manifest: {dir: b}, index: {dir: c/d}, content: {dir: ../e}, block: {dir: f/}}
+credentials: {file: g, docker_config: h}
+registries: {ghcr.io: {ca_file: i}}
+`
+	t.Chdir(t.TempDir())
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := load(t, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, got := range map[string]string{
+		"s": c.Socket, "c": c.CacheDir, "a": c.Caches.Ref.Dir, "b": c.Caches.Manifest.Dir, "c/d": c.Caches.Index.Dir,
+		"../e": c.Caches.Content.Dir, "f": c.Caches.Block.Dir, "g": c.Credentials.File, "h": c.Credentials.DockerConfig,
+		"i": c.Registries["ghcr.io"].CAFile,
+	} {
+		if got != filepath.Join(dir, want) {
+			t.Errorf("%s is %s", want, got)
+		}
+	}
+	if _, err := load(t, "cache_dir: x\ncaches: {ref: {dir: "+dir+"/x}}\n"); err == nil {
+		t.Error("one folder under two names is taken")
+	}
+}
+
 func TestYAMLReadsBack(t *testing.T) {
 	for name, text := range map[string]string{"defaults": "", "example": example, "only a comment": "# nothing\n"} {
 		t.Run(name, func(t *testing.T) {
@@ -307,7 +339,10 @@ func TestMistakes(t *testing.T) {
 		{"a list at the top", "- a\n", []string{":1:", "not a mapping"}},
 		{"a mapping as a key", "? {a: b}\n: c\n", []string{":1:", "plain word"}},
 		{"two documents", "pprof: true\n---\npprof: false\n", []string{"second YAML document"}},
-		{"no YAML", "log: {level: info\n", []string{"line "}},
+		{"no YAML", "log: {level: info\n", []string{":1: did not find", "mend the YAML"}},
+		{"no YAML in the first line", "\tmax_size: 1\n", []string{":1: found character"}},
+		{"no YAML in a later line", "pprof: true\nmax_size: a: b\n", []string{":2: mapping values"}},
+		{"unknown anchor", "pprof: true\nmax_size: *x\n", []string{": unknown anchor 'x'"}},
 		{"itself", "registries: &r {a: *r}\n", []string{"registries.a.a"}},
 	}
 	for _, tt := range tests {
@@ -352,6 +387,24 @@ func TestMistakesOutsideTheFile(t *testing.T) {
 		_, err := load(t, strings.Repeat("#\n", 1<<20))
 		checkMistake(t, err, "more than a configuration")
 	})
+}
+
+// A mistake that is found after loading names where the value stands, too.
+func TestMistakeOfALoadedValue(t *testing.T) {
+	file := write(t, "max_size: 1GiB\nadmin_users:\n- 0\n- no-such-user-here\nregistries:\n  r.example:\n    ca_file: /nope\n")
+	s := config.Sources{File: file, Environ: append(home(t), "BLOBD_PPROF=true"), Flags: map[string]string{"socket": "/s"}}
+	for key, where := range map[string]string{
+		"max_size": file + ":1", "registries.r.example.ca_file": file + ":7", "pprof": "$BLOBD_PPROF", "socket": "--socket", "grant": "default",
+	} {
+		err := s.Mistake(key, "it is wrong", "write another")
+		checkMistake(t, err, "config: "+where+": "+key+": it is wrong; write another")
+	}
+	c, _, err := config.Load(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.AdminUIDs(s)
+	checkMistake(t, err, file+`:4: admin_users[1]: no user "no-such-user-here"`)
 }
 
 func checkMistake(t *testing.T, err error, wants ...string) {

@@ -30,13 +30,31 @@ func (d *decoder) document(data []byte, v reflect.Value, path string) error {
 	case errors.Is(err, io.EOF):
 		return nil
 	case err != nil:
-		return d.fail(&root, path, strings.TrimPrefix(err.Error(), "yaml: "), "mend the YAML")
+		line, why := syntaxError(err)
+		return d.fail(&yaml.Node{Line: line}, path, why, "mend the YAML, in that line or the next")
 	}
 	var more yaml.Node
 	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
 		return d.fail(&more, path, "a second YAML document begins", "keep the whole configuration in one document")
 	}
 	return d.decode(root.Content[0], v, path)
+}
+
+// syntaxError takes yaml's complaint apart. It names the line where what is wrong began, which may be the one before, and
+// none for the first; line is 0 where what is wrong has no place.
+func syntaxError(err error) (line int, why string) {
+	why = strings.TrimPrefix(err.Error(), "yaml: ")
+	if rest, ok := strings.CutPrefix(why, "line "); ok {
+		if number, rest, ok := strings.Cut(rest, ": "); ok {
+			if line, err := strconv.Atoi(number); err == nil {
+				return line, rest
+			}
+		}
+	}
+	if strings.HasPrefix(why, "unknown anchor") || strings.Contains(why, "UTF-8") {
+		return 0, why
+	}
+	return 1, why
 }
 
 // decode recurses as deep as v's type, so aliases, even to themselves, can't make it endless.

@@ -27,19 +27,39 @@ type Sources struct {
 }
 
 // Load puts the sources together and validates the result. CacheDir is filled in; Socket stays empty when no source sets
-// it. Warnings are variables of the environment that look as if they were meant for blobd, and are not.
+// it. Relative paths are made absolute, from the working directory. Warnings are variables of the environment that look as if they were meant for blobd, and are not.
 //
 // An empty variable counts as unset. Lists and maps are written in a variable as YAML, and replace the file's.
 func Load(s Sources) (c Config, warnings []string, err error) {
+	c, d, err := s.read()
+	if err == nil {
+		err = c.validate(d.origin)
+	}
+	if err != nil {
+		return Config{}, nil, err
+	}
+	return c, environ(s.Environ).strangers(), nil
+}
+
+// Mistake is the error for the value of a key that Load has let pass and that can't be right on this host. It names where
+// the value stands, as Load's own errors do; key may go below a setting, as in "admin_users[0]".
+func (s Sources) Mistake(key, why, remedy string) error {
+	where := "default"
+	if _, d, err := s.read(); err == nil {
+		where = d.origin(key)
+	}
+	return failure(where, key, why, remedy)
+}
+
+// read puts the sources together, and remembers where each value stands.
+func (s Sources) read() (c Config, d *decoder, err error) {
 	env := environ(s.Environ)
 	c = Default()
-	d := &decoder{origins: map[string]string{}}
+	d = &decoder{origins: map[string]string{}}
 	if err := d.file(s.File, env, &c); err != nil {
 		return Config{}, nil, err
 	}
-	known := map[string]bool{}
 	walk(reflect.ValueOf(&c).Elem(), "", false, func(k Key, v reflect.Value) {
-		known[k.Env] = true
 		if text := env.get(k.Env); text != "" && err == nil {
 			err = d.set("$"+k.Env, k.Path, text, v)
 		}
@@ -53,10 +73,10 @@ func Load(s Sources) (c Config, warnings []string, err error) {
 	if c.CacheDir == "" {
 		c.CacheDir = env.cacheDir(runtime.GOOS, os.Geteuid() == 0)
 	}
-	if err := c.validate(d.origin); err != nil {
+	if err := c.makeAbsolute(); err != nil {
 		return Config{}, nil, err
 	}
-	return c, env.strangers(known), nil
+	return c, d, nil
 }
 
 func (d *decoder) file(path string, env environ, c *Config) error {
@@ -123,16 +143,15 @@ func (e environ) get(name string) string {
 
 // strangers warns of BLOBD_ variables that are not settings. Kubernetes gives every container BLOBD_PORT… and
 // BLOBD_SERVICE_… when a service is called blobd: these are nobody's mistake.
-func (e environ) strangers(known map[string]bool) []string {
+func (e environ) strangers() []string {
 	var names, warnings []string
-	for name := range known {
-		names = append(names, name)
+	for _, key := range Keys() {
+		names = append(names, key.Env)
 	}
-	slices.Sort(names)
 	for _, entry := range e {
 		name, _, _ := strings.Cut(entry, "=")
 		foreign := name == "BLOBD_PORT" || strings.HasPrefix(name, "BLOBD_PORT_") || strings.HasPrefix(name, "BLOBD_SERVICE_")
-		if !strings.HasPrefix(name, "BLOBD_") || known[name] || foreign {
+		if !strings.HasPrefix(name, "BLOBD_") || slices.Contains(names, name) || foreign {
 			continue
 		}
 		warning := fmt.Sprintf("environment variable %s is not a setting of blobd and is ignored", name)

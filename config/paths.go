@@ -1,6 +1,36 @@
 package config
 
-import "path/filepath"
+import (
+	"path/filepath"
+
+	"github.com/blobd/blobd/internal/fault"
+)
+
+// makeAbsolute has every path mean the same wherever it is printed and used.
+func (c *Config) makeAbsolute() (err error) {
+	absolute := func(path string) string {
+		if path == "" {
+			return ""
+		}
+		abs, failed := filepath.Abs(path)
+		if failed != nil && err == nil {
+			err = fault.Wrap(fault.InvalidArgument, failed, "config: %s", path).Try("write an absolute path")
+		}
+		return abs
+	}
+	caches := &c.Caches
+	for _, path := range []*string{
+		&c.Socket, &c.CacheDir, &caches.Ref.Dir, &caches.Manifest.Dir, &caches.Index.Dir, &caches.Content.Dir, &caches.Block.Dir,
+		&c.Credentials.File, &c.Credentials.DockerConfig,
+	} {
+		*path = absolute(*path)
+	}
+	for host, r := range c.Registries {
+		r.CAFile = absolute(r.CAFile)
+		c.Registries[host] = r
+	}
+	return err
+}
 
 // configFile is where a configuration is looked for when none is named; "" where the user has no such place.
 func (e environ) configFile(goos string, root bool) string {

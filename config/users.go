@@ -1,19 +1,18 @@
 package config
 
 import (
-	"errors"
+	"fmt"
 	"os/user"
 	"strconv"
-
-	"github.com/blobd/blobd/internal/fault"
 )
 
 // User is a user of this host, by uid or by name.
 type User string
 
-// AdminUIDs are the uids of AdminUsers. It fails with fault.InvalidArgument for a name that this host does not know.
-func (c Config) AdminUIDs() ([]uint32, error) {
-	return resolveUsers(c.AdminUsers, func(name string) (string, error) {
+// AdminUIDs are the uids of AdminUsers. It fails with fault.InvalidArgument for a name that this host does not know; s is
+// what the configuration was loaded from.
+func (c Config) AdminUIDs(s Sources) ([]uint32, error) {
+	return resolveUsers(c.AdminUsers, s.Mistake, func(name string) (string, error) {
 		u, err := user.Lookup(name)
 		if err != nil {
 			return "", err
@@ -22,22 +21,22 @@ func (c Config) AdminUIDs() ([]uint32, error) {
 	})
 }
 
-func resolveUsers(users []User, lookup func(name string) (uid string, err error)) ([]uint32, error) {
+func resolveUsers(
+	users []User, mistake func(key, why, remedy string) error, lookup func(name string) (uid string, err error),
+) ([]uint32, error) {
 	uids := make([]uint32, 0, len(users))
-	for _, u := range users {
-		uid := string(u)
+	for i, u := range users {
+		key, uid := fmt.Sprintf("admin_users[%d]", i), string(u)
 		if !numeric(uid) {
 			found, err := lookup(uid)
 			if err != nil {
-				return nil, fault.Wrap(fault.InvalidArgument, err, "config: admin_users: no user %q on this host", u).
-					Try("write an existing name or a uid")
+				return nil, mistake(key, fmt.Sprintf("no user %q on this host", u), "write an existing name or a uid")
 			}
 			uid = found
 		}
 		n, err := strconv.ParseUint(uid, 10, 32)
 		if err != nil {
-			return nil, fault.Wrap(fault.InvalidArgument, errors.Unwrap(err), "config: admin_users: %q is not a uid", uid).
-				Try("write a number from 0 to 4294967295, or a name")
+			return nil, mistake(key, fmt.Sprintf("%q is not a uid", uid), "write a number from 0 to 4294967295, or a name")
 		}
 		uids = append(uids, uint32(n))
 	}

@@ -114,6 +114,7 @@ func TestResolveUsers(t *testing.T) {
 		}
 		return "", errors.New("unknown user")
 	}
+	mistake := func(key, why, remedy string) error { return failure("here", key, why, remedy) }
 	tests := []struct {
 		users []User
 		want  []uint32 // nil: refused
@@ -123,7 +124,7 @@ func TestResolveUsers(t *testing.T) {
 		{[]User{"bob"}, nil}, {[]User{"4294967296"}, nil}, {[]User{"windows"}, nil},
 	}
 	for _, tt := range tests {
-		got, err := resolveUsers(tt.users, lookup)
+		got, err := resolveUsers(tt.users, mistake, lookup)
 		if !slices.Equal(got, tt.want) || (tt.want == nil) != (fault.ReasonOf(err) == fault.InvalidArgument) {
 			t.Errorf("%v: got %v, %v, want %v", tt.users, got, err, tt.want)
 		}
