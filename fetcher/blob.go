@@ -166,12 +166,18 @@ func (s *stream) finish() error {
 
 func (s *stream) what() string { return s.reply.what(s.reply.host.name) }
 
-// resume opens a new answer where the last one was cut by err, unless err is no cut or there is no hope.
+// resume opens a new answer where the last one was cut by err, unless err is no cut or there is no hope. After a mirror
+// there is: where it is too slow, or cuts without a byte more, the next host goes on.
 func (s *stream) resume(err error) error {
-	if err != io.EOF && !isCut(err) {
+	h := s.reply.host
+	cut := err == io.EOF || isCut(err)
+	next := h.name != s.scope.Registry && (isSlow(err) || cut && !s.moved)
+	switch {
+	case next && s.resumes < h.gen.Limits.Resumes:
+		h.passOver()
+	case !cut:
 		return err
-	}
-	if !s.moved || s.resumes == s.reply.host.gen.Limits.Resumes {
+	case !s.moved || s.resumes == h.gen.Limits.Resumes:
 		return s.cut(err)
 	}
 	s.resumes++

@@ -77,6 +77,7 @@ type Fetcher struct {
 // generation is one configuration with the clients that were made from it.
 type generation struct {
 	Options
+	mirrors  Limits // of hosts that are asked as mirrors
 	sessions *lru[sessionKey, *session]
 }
 
@@ -129,7 +130,7 @@ func (f *Fetcher) Reload(o Options) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.conf = &generation{Options: o, sessions: newLRU[sessionKey](maxSessions, func(*session) {})}
+	f.conf = &generation{Options: o, mirrors: o.Limits.ofMirror(), sessions: newLRU[sessionKey](maxSessions, func(*session) {})}
 	f.hosts.clear() // open bodies keep their connections
 	return nil
 }

@@ -31,7 +31,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	if c.metadata() || c.head {
-		limit := time.AfterFunc(g.limits().Metadata, func() { cancel(g.timeout(c, g.limits().Metadata, "answer")) })
+		limit := time.AfterFunc(g.limits(c).Metadata, func() { cancel(g.timeout(c, g.limits(c).Metadata, "answer")) })
 		defer limit.Stop()
 	}
 	res, err := g.follow(req.Clone(ctx), cancel, c)
@@ -49,7 +49,14 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-func (g *guard) limits() *Limits { return &g.session.host.gen.Limits }
+// limits are those for c at this host.
+func (g *guard) limits(c *call) *Limits {
+	h := g.session.host
+	if h.name != c.registry {
+		return &h.gen.mirrors
+	}
+	return &h.gen.Limits
+}
 
 // follow sends req and then where the answers lead, and returns the first answer that is no redirect.
 func (g *guard) follow(req *http.Request, cancel context.CancelCauseFunc, c *call) (*http.Response, error) {
@@ -72,7 +79,7 @@ func (g *guard) follow(req *http.Request, cancel context.CancelCauseFunc, c *cal
 			return res, nil
 		}
 		discard(res)
-		if hops == g.limits().Redirects {
+		if hops == g.limits(c).Redirects {
 			return nil, fault.New(fault.RedirectLoop, "%s: more than %d redirects", c.what(h.name), hops).
 				Try("check the configuration of %s", h.name)
 		}
@@ -125,7 +132,7 @@ func sameOrigin(a, b *url.URL) bool {
 // exchange is one request on the wire: it waits for the headers, counts, and tells the Observer.
 func (g *guard) exchange(req *http.Request, cancel context.CancelCauseFunc, c *call) (*http.Response, error) {
 	h := g.session.host
-	limit := time.AfterFunc(g.limits().Headers, func() { cancel(g.timeout(c, g.limits().Headers, "headers")) })
+	limit := time.AfterFunc(g.limits(c).Headers, func() { cancel(g.timeout(c, g.limits(c).Headers, "headers")) })
 	began := time.Now()
 	res, err := h.transport.RoundTrip(req)
 	limit.Stop()
@@ -177,7 +184,7 @@ func (g *guard) judge(ctx context.Context, cancel context.CancelCauseFunc, c *ca
 		}
 		cancel(nil)
 	} else {
-		c.body = newWireBody(ctx, cancel, res.Body, g.limits(), c.what(h.name))
+		c.body = newWireBody(ctx, cancel, res.Body, g.limits(c), c.what(h.name))
 		res.Body = c.body
 		// regclient would compare the length with the descriptor's, and call a 206 a failure.
 		res.Header.Del("Content-Length")
@@ -196,15 +203,15 @@ func (g *guard) readAll(ctx context.Context, c *call, res *http.Response) error 
 		res.Body = http.NoBody
 		return nil
 	}
-	raw, err := io.ReadAll(io.LimitReader(res.Body, g.limits().ManifestBytes+1))
+	raw, err := io.ReadAll(io.LimitReader(res.Body, g.limits(c).ManifestBytes+1))
 	if err != nil {
 		if e := classify(ctx, c.what(h.name), h.name, err); fault.ReasonOf(e) != fault.UpstreamUnreachable {
 			return e
 		}
 		return fault.Wrap(fault.Truncated, err, "%s: the answer was cut short", c.what(h.name))
 	}
-	if int64(len(raw)) > g.limits().ManifestBytes {
-		return fault.New(fault.ManifestInvalid, "%s: a manifest of more than %d bytes", c.what(h.name), g.limits().ManifestBytes)
+	if int64(len(raw)) > g.limits(c).ManifestBytes {
+		return fault.New(fault.ManifestInvalid, "%s: a manifest of more than %d bytes", c.what(h.name), g.limits(c).ManifestBytes)
 	}
 	_ = res.Body.Close()
 	c.raw, res.Body = raw, io.NopCloser(bytes.NewReader(raw))

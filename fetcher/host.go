@@ -29,6 +29,7 @@ type host struct {
 	local   atomic.Bool // the host itself lives on a private or loopback address
 	noHead  quirk
 	noRange quirk
+	slow    quirk // it was given up as a mirror
 
 	mu       sync.Mutex // guards breakers
 	breakers *lru[string, *breaker]

@@ -12,6 +12,10 @@ type Limits struct {
 	RateWindow time.Duration // 30 s of waiting, after which …
 	MinRate    int64         // … 8 KiB for each second must have come: what is slower never ends a 1 GiB blob in a day
 
+	// Mirror takes the place of Headers, Metadata, Idle and RateWindow where it is shorter and another host comes after
+	// this one: 5 s, longer than a mirror nearby takes for what it has, and shorter than its caller's patience.
+	Mirror time.Duration
+
 	ManifestBytes int64 // 4 MiB, as the distribution spec asks registries to accept at least
 	TokenBytes    int64 // 1 MiB; real ones have some kilobytes
 
@@ -36,6 +40,7 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.Idle, 20*time.Second)
 	orDefault(&l.RateWindow, 30*time.Second)
 	orDefault(&l.MinRate, 8<<10)
+	orDefault(&l.Mirror, 5*time.Second)
 	orDefault(&l.ManifestBytes, 4<<20)
 	orDefault(&l.TokenBytes, 1<<20)
 	orDefault(&l.Tries, 3)
@@ -48,6 +53,14 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.BreakerMin, 250*time.Millisecond)
 	orDefault(&l.BreakerMax, 30*time.Second)
 	orDefault(&l.Quirk, time.Hour)
+	return l
+}
+
+// ofMirror are the limits of a host after which another one comes.
+func (l Limits) ofMirror() Limits {
+	for _, limit := range []*time.Duration{&l.Headers, &l.Metadata, &l.Idle, &l.RateWindow} {
+		*limit = min(*limit, l.Mirror)
+	}
 	return l
 }
 

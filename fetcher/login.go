@@ -37,8 +37,8 @@ func (g *guard) login(req *http.Request) (*http.Response, error) {
 		return nil, s.loginFailed(fault.New(fault.AuthRealm, "%s: it sends logins to %s://%s, which is not its own domain",
 			what, req.URL.Scheme, req.URL.Host).Try("if that is right, add %s to the registry's token_realms in the config", req.URL.Host))
 	}
-	limit := time.AfterFunc(g.limits().Token, func() {
-		cancel(fault.New(fault.AuthServer, "%s: no answer from %s within %v", what, req.URL.Host, g.limits().Token))
+	limit := time.AfterFunc(h.gen.Limits.Token, func() {
+		cancel(fault.New(fault.AuthServer, "%s: no answer from %s within %v", what, req.URL.Host, h.gen.Limits.Token))
 	})
 	defer limit.Stop()
 	began := time.Now()
@@ -48,10 +48,10 @@ func (g *guard) login(req *http.Request) (*http.Response, error) {
 		return nil, s.loginFailed(g.loginBroken(ctx, what, err))
 	}
 	defer res.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(res.Body, g.limits().TokenBytes+1))
+	raw, err := io.ReadAll(io.LimitReader(res.Body, h.gen.Limits.TokenBytes+1))
 	h.gen.Observer.UpstreamBytes(h.name, int64(len(raw)))
-	if err == nil && int64(len(raw)) > g.limits().TokenBytes {
-		return nil, s.loginFailed(fault.New(fault.AuthServer, "%s: a token of more than %d bytes", what, g.limits().TokenBytes))
+	if err == nil && int64(len(raw)) > h.gen.Limits.TokenBytes {
+		return nil, s.loginFailed(fault.New(fault.AuthServer, "%s: a token of more than %d bytes", what, h.gen.Limits.TokenBytes))
 	}
 	if err != nil {
 		return nil, s.loginFailed(g.loginBroken(ctx, what, err))

@@ -40,29 +40,44 @@ type source struct {
 }
 
 // each tries the mirrors of scope's registry in their order and then the registry itself, until one can. The
-// registry's own answer is the one that is reported: it alone can say no.
+// registry's own answer is the one that is reported: it alone can say no. A mirror that was too slow is passed over for a
+// while.
 func (f *Fetcher) each(ctx context.Context, scope oci.Scope, try func(source) error) error {
 	g := f.generation()
 	var err error
 	for _, name := range append(slices.Clone(g.Registries[scope.Registry].Mirrors), scope.Registry) {
-		credential := scope.Credential
-		if name != scope.Registry {
+		credential, mirror := scope.Credential, name != scope.Registry
+		if mirror {
 			credential = g.credential(name, scope.Repository)
 		}
 		var h *host
 		if h, err = f.host(g, name); err == nil {
+			if mirror && h.slow.has(h.now()) {
+				continue
+			}
 			err = try(source{f, h, scope.Registry, scope.Repository, credential})
 		}
 		if err == nil || ctx.Err() != nil || fault.ReasonOf(err) == fault.ShuttingDown {
 			return err
 		}
-		if name != scope.Registry {
+		if mirror {
+			if isSlow(err) {
+				h.passOver()
+			}
 			f.log.LogAttrs(ctx, slog.LevelInfo, "mirror did not answer, going on with the next",
 				slog.String("mirror", name), slog.String("registry", scope.Registry), slog.Any("error", err))
 		}
 	}
 	return err
 }
+
+func isSlow(err error) bool {
+	reason := fault.ReasonOf(err)
+	return reason == fault.UpstreamSlow || reason == fault.UpstreamTimeout
+}
+
+// passOver leaves h out as a mirror for as long as a breaker is open at most.
+func (h *host) passOver() { h.slow.note(h.now(), h.gen.Limits.BreakerMax) }
 
 // ask sends a call with all the patience that its host deserves: several tries, a wait where the host asks for one, none
 // at all while it is known to be down.
