@@ -501,7 +501,7 @@ func TestEveryCommandHasHelp(t *testing.T) {
 			case c.Name() == "help" || c.Name() == "completion" || c.Parent().Name() == "completion":
 			case c.Short == "":
 				t.Errorf("%s says nothing", c.CommandPath())
-			case c.GroupID != groupDaemon && !c.HasSubCommands() && c.Example == "" && c.Parent().Name() != "config":
+			case !c.HasSubCommands() && c.Example == "":
 				t.Errorf("%s shows no example", c.CommandPath())
 			}
 		}

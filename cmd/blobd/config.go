@@ -16,8 +16,10 @@ func newConfigCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Show or check the configuration",
-		Args:  cobra.ArbitraryArgs,
-		RunE:  showHelp,
+		Example: `  blobd config show
+  blobd config check`,
+		Args: cobra.ArbitraryArgs,
+		RunE: showHelp,
 	}
 	cmd.AddCommand(newConfigShowCommand(), newConfigCheckCommand())
 	return cmd
@@ -29,6 +31,8 @@ func newConfigShowCommand() *cobra.Command {
 		Short: "Print the configuration that serve would run with",
 		Long: `Print the configuration that "blobd serve" would run with, given the same flags, environment and file: every key with
 its value, as a file that --config takes. "blobd status" tells what a running daemon has.`,
+		Example: `  blobd config show
+  blobd config show --max-size 100GiB >config.yaml`,
 		Args: takes(0, 0),
 	}
 	sources := sourceFlags(cmd)
@@ -59,7 +63,10 @@ func newConfigCheckCommand() *cobra.Command {
 		Use:   "check [FILE]",
 		Short: "Say whether serve would start with the configuration",
 		Long: `Say whether "blobd serve" would take the configuration, given the same flags, environment and file (or FILE in place
-of it). The first mistake is reported with its line; the exit code is 2 then.`,
+of it). The first mistake is reported with its line; the exit code is 2 then. What the configuration names is tried:
+folders, certificates, logins (a login that a credential helper keeps is asked for), users.`,
+		Example: `  blobd config check
+  blobd config check /etc/blobd/config.yaml`,
 		Args: takes(0, 1),
 	}
 	sources := sourceFlags(cmd)
@@ -68,13 +75,17 @@ of it). The first mistake is reported with its line; the exit code is 2 then.`,
 		if len(args) > 0 {
 			s.File = args[0]
 		}
-		if _, err := checkConfig(cmd, s); err != nil {
+		c, err := checkConfig(cmd, s)
+		if err == nil {
+			err = checkHost(cmd.Context(), c, s)
+		}
+		if err != nil {
 			return err
 		}
 		if wantsJSON(cmd) {
 			return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]bool{"ok": true})
 		}
-		_, err := fmt.Fprintln(cmd.OutOrStdout(), "the configuration is right")
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), "the configuration is right")
 		return err
 	}
 	return cmd
@@ -89,10 +100,11 @@ func checkConfig(cmd *cobra.Command, s config.Sources) (config.Config, error) {
 	if err != nil {
 		return c, err
 	}
-	if _, err := c.AdminUIDs(); err != nil {
+	if _, err := c.AdminUIDs(s); err != nil {
 		return c, err
 	}
-	return c, checkFetcher(c)
+	_, err = fetcherOptions(c, s)
+	return c, err
 }
 
 func wantsJSON(cmd *cobra.Command) bool {

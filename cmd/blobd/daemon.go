@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -56,7 +57,7 @@ func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) 
 	if err != nil {
 		return nil, err
 	}
-	admins, err := c.AdminUIDs()
+	admins, err := c.AdminUIDs(sources)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +79,7 @@ func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) 
 	cacheOpts := cacheOptions(c)
 	cacheOpts.Observer = diskObserver{d.metrics, d.log}
 	if d.caches, err = cache.Open(cacheOpts); err != nil {
-		return nil, cacheError(c.CacheDir, err)
+		return nil, cacheError(c, err)
 	}
 	d.metrics.WatchCaches(func() map[string]metrics.Usage { return cacheUsage(d.caches) })
 
@@ -197,7 +198,7 @@ func (d *daemon) reload() {
 	defer notify(systemd.SdNotifyReady)
 	applied, needRestart, err := d.applyConfig()
 	if err != nil {
-		d.log.Error("the configuration is not taken over; the old one stays in force", zap.Error(err))
+		d.log.Error("the configuration is not taken over; the old one stays in force", errorFields(err)...)
 		return
 	}
 	d.log.Info("configuration taken over", zap.Strings("applied", applied))
@@ -234,7 +235,7 @@ func (d *daemon) applyConfig() (applied, needRestart []string, err error) {
 
 // fetcherOptions adds to what is configured what of it is the daemon's.
 func (d *daemon) fetcherOptions(c config.Config) (fetcher.Options, error) {
-	o, err := fetcherOptions(c)
+	o, err := fetcherOptions(c, d.sources)
 	o.Observer, o.Log, o.UserAgent = d.metrics, slogOf(d.log, "fetcher"), "blobd/"+d.build.Version
 	return o, err
 }
@@ -276,13 +277,38 @@ func cacheUsage(caches *cache.Caches) map[string]metrics.Usage {
 }
 
 // cacheError and socketError say what to do about a daemon that can't start.
-func cacheError(dir string, err error) error {
-	failed := &fault.Error{What: "cache folder " + dir, Err: err}
+func cacheError(c config.Config, err error) error {
 	if locked, ok := errors.AsType[*store.LockedError](err); ok {
-		what := fmt.Sprintf("cache folder %s is in use by another blobd, process %d", locked.Dir, locked.PID)
-		return (&fault.Error{What: what}).Try("stop it, or give this one a folder of its own with --cache-dir")
+		key, _, flag := folderOf(c, locked.Dir)
+		what := fmt.Sprintf("%s: the folder %s is in use by another blobd, process %d", key, locked.Dir, locked.PID)
+		return (&fault.Error{What: what}).Try("stop it, or give this one a folder of its own with %s", flag)
 	}
-	return failed.Try("give a folder that this user can write with --cache-dir")
+	failed, ok := errors.AsType[*fs.PathError](err)
+	if !ok {
+		return &fault.Error{What: "cache folder " + c.CacheDir, Err: err}
+	}
+	key, dir, flag := folderOf(c, failed.Path)
+	return (&fault.Error{What: fmt.Sprintf("%s: can't use the folder %s", key, dir), Err: failed}).
+		Try("give a folder that this user can write with %s", flag)
+}
+
+// folderOf is the key whose folder is in path, or holds it, that folder, and how to give another.
+func folderOf(c config.Config, path string) (key, dir, flag string) {
+	if !within(c.CacheDir, path) { // that one is made first
+		for name, one := range c.Caches.OnDisk() {
+			if one.Dir != "" && (within(one.Dir, path) || within(path, one.Dir)) {
+				key = "caches." + name + ".dir"
+				return key, one.Dir, key
+			}
+		}
+	}
+	return "cache_dir", c.CacheDir, "--cache-dir"
+}
+
+// within reports whether path is dir, or below it.
+func within(path, dir string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 func socketError(err error) error {

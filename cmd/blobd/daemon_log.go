@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap/zapgrpc"
 	"google.golang.org/grpc/grpclog"
 
+	"github.com/blobd/blobd/cache"
 	"github.com/blobd/blobd/config"
 )
 
@@ -50,6 +51,15 @@ func redirectLogs(log *zap.Logger) (undo func()) {
 	return zap.RedirectStdLog(log.Named("go"))
 }
 
+// errorFields are an error with what to do about it, as the command line says both.
+func errorFields(err error) []zap.Field {
+	fields := []zap.Field{zap.Error(err)}
+	if remedy := describe(err).Remedy; remedy != "" {
+		fields = append(fields, zap.String("remedy", remedy))
+	}
+	return fields
+}
+
 // diskObserver hears of the store what an operator should read in the log; the metrics hear everything.
 type diskObserver struct {
 	storeMetrics
@@ -66,7 +76,8 @@ type storeMetrics interface {
 // Corrupted implements store.Observer.
 func (o diskObserver) Corrupted(class string) {
 	o.storeMetrics.Corrupted(class)
-	o.log.Warn("a cached entry was damaged on disk; it is removed and will be fetched again", zap.String("class", class))
+	o.log.Warn("a cached entry was damaged on disk; it is removed and will be fetched again", zap.String("cache", cache.Name(class)),
+		zap.String("remedy", "if more follow, look at the disk; `blobd cache verify` checks every entry"))
 }
 
 // Problem implements store.Observer.

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"crypto/x509"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -11,7 +13,6 @@ import (
 	"github.com/blobd/blobd/config"
 	"github.com/blobd/blobd/credentials"
 	"github.com/blobd/blobd/fetcher"
-	"github.com/blobd/blobd/internal/fault"
 	"github.com/blobd/blobd/internal/oci"
 	"github.com/blobd/blobd/internal/vfs"
 	"github.com/blobd/blobd/pullthrough"
@@ -55,8 +56,9 @@ func minFree(c config.Config) int64 {
 	}
 }
 
-// fetcherOptions fails when the logins' file can't be used.
-func fetcherOptions(c config.Config) (fetcher.Options, error) {
+// fetcherOptions fails when the logins' file, a registry's certificates or its login can't be used; s is what c was loaded
+// from.
+func fetcherOptions(c config.Config, s config.Sources) (fetcher.Options, error) {
 	from := credentials.Options{
 		File: c.Credentials.File, Docker: c.Credentials.Docker, DockerConfig: c.Credentials.DockerConfig, Now: time.Now,
 	}
@@ -65,11 +67,18 @@ func fetcherOptions(c config.Config) (fetcher.Options, error) {
 	}
 	logins, err := credentials.New(from)
 	if err != nil {
-		return fetcher.Options{}, fault.Wrap(fault.InvalidArgument, err, "config: credentials.file").
-			Try("mend that file, or leave the key out")
+		return fetcher.Options{}, s.Mistake("credentials.file", err.Error(), "mend that file, or leave the key out")
 	}
 	o := fetcher.Options{Registries: make(map[string]fetcher.Registry, len(c.Registries)), Credentials: logins, Now: time.Now}
-	for host, r := range c.Registries {
+	for _, host := range slices.Sorted(maps.Keys(c.Registries)) {
+		r, key := c.Registries[host], "registries."+host
+		if err := readCertificates(r.CAFile); err != nil {
+			return fetcher.Options{}, s.Mistake(key+".ca_file", err.Error(), "name a file of PEM certificates")
+		}
+		if r.Credential != "" && c.Credentials.File == "" {
+			return fetcher.Options{}, s.Mistake(key+".credential", fmt.Sprintf("no credentials.file is set to hold the login %q", r.Credential),
+				"set credentials.file, or leave the key out to use Docker's and Spin's logins")
+		}
 		o.Registries[host] = fetcher.Registry{
 			PlainHTTP: r.PlainHTTP, CAFile: r.CAFile, Credential: r.Credential, Mirrors: r.Mirrors,
 			TokenRealms: r.TokenRealms, MaxConnections: r.MaxConnections,
@@ -78,18 +87,16 @@ func fetcherOptions(c config.Config) (fetcher.Options, error) {
 	return o, nil
 }
 
-// checkFetcher looks at the files that a configuration names: logins and certificates.
-func checkFetcher(c config.Config) error {
-	o, err := fetcherOptions(c)
-	if err != nil {
-		return err
+// readCertificates does what the fetcher will, where it can still be said which key named the file.
+func readCertificates(file string) error {
+	if file == "" {
+		return nil
 	}
-	f, err := fetcher.New(o)
-	if err != nil {
-		return err
+	pem, err := os.ReadFile(file)
+	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		err = fmt.Errorf("%s holds no PEM certificate", file)
 	}
-	f.Close()
-	return nil
+	return err
 }
 
 // registryNames are the hosts that metrics tell apart: registries and their mirrors.

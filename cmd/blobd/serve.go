@@ -18,6 +18,9 @@ func newServeCommand() *cobra.Command {
 
 It needs no flags and no configuration. SIGTERM or an interrupt lets calls under way end, for at most drain_timeout; a
 second one ends the daemon at once. SIGHUP reads the configuration again.`,
+		Example: `  blobd serve
+  blobd serve --cache-dir /mnt/ssd/blobd --max-size 100GiB
+  blobd serve --config blobd.yaml --log-format text`,
 		Args: takes(0, 0),
 	}
 	sources := sourceFlags(cmd)

@@ -27,6 +27,7 @@ import (
 	"github.com/blobd/blobd/internal/fault"
 	"github.com/blobd/blobd/internal/oci"
 	"github.com/blobd/blobd/internal/registrytest"
+	"github.com/blobd/blobd/metrics"
 	"github.com/blobd/blobd/pullthrough"
 )
 
@@ -231,7 +232,7 @@ func TestServeRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	pid := strconv.Itoa(os.Getpid())
-	td := startTest(t, dir, "")
+	td := startTest(t, dir, fmt.Sprintf("caches: {block: {dir: %q}}\n", filepath.Join(dir, "blocks")))
 	tests := []struct {
 		name  string
 		flags map[string]string
@@ -243,21 +244,29 @@ func TestServeRefuses(t *testing.T) {
 		{"socket of another", map[string]string{"cache_dir": filepath.Join(dir, "cache2")}, exitOther,
 			[]string{filepath.Join(dir, "s"), "process " + pid, "--socket"}},
 		{"no folder", map[string]string{"cache_dir": filepath.Join(file, "cache"), "socket": filepath.Join(dir, "s3")}, exitOther,
-			[]string{filepath.Join(file, "cache"), "--cache-dir"}},
+			[]string{"cache_dir: ", filepath.Join(file, "cache"), "--cache-dir"}},
+		{"cache's folder of another", map[string]string{
+			"cache_dir": filepath.Join(dir, "cache6"), "caches.block.dir": filepath.Join(dir, "blocks"), "socket": filepath.Join(dir, "s6"),
+		}, exitOther, []string{"caches.block.dir: ", filepath.Join(dir, "blocks"), "process " + pid, "of its own with caches.block.dir"}},
+		{"no folder for a cache", map[string]string{
+			"cache_dir": filepath.Join(dir, "cache7"), "caches.content.dir": filepath.Join(file, "x"), "socket": filepath.Join(dir, "s7"),
+		}, exitOther, []string{"blobd: caches.content.dir: ", filepath.Join(file, "x"), "with caches.content.dir"}},
 		{"no folder for the socket", map[string]string{"cache_dir": filepath.Join(dir, "cache4"), "socket": filepath.Join(file, "s")}, exitOther,
 			[]string{filepath.Join(file, "s"), "--socket"}},
 		{"address of another", map[string]string{
 			"cache_dir": filepath.Join(dir, "cache5"), "socket": filepath.Join(dir, "s5"), "http_addr": busy.Addr().String(),
 		}, exitOther, []string{busy.Addr().String(), "--http-addr"}},
 		{"bad value", map[string]string{"max_size": "lots"}, exitUsage, []string{"--max-size", `"lots"`, "10GiB"}},
-		{"unknown user", map[string]string{"admin_users": "[no-such-user-here]"}, exitUsage, []string{"no-such-user-here", "uid"}},
+		{"unknown user", map[string]string{"admin_users": "[no-such-user-here]"}, exitUsage, []string{"--admin-users: admin_users[0]: ", "no-such-user-here", "uid"}},
 		{"no logins", map[string]string{"credentials.file": broken}, exitUsage, []string{broken, "credentials.file"}},
 		{"no certificates", map[string]string{"registries": fmt.Sprintf("{r.example: {ca_file: %q}}", file)}, exitUsage,
-			[]string{"r.example", file, "PEM"}},
+			[]string{"--registries: registries.r.example.ca_file: ", file, "PEM"}},
+		{"login without a file", map[string]string{"registries": "{r.example: {credential: robot}}"}, exitUsage,
+			[]string{"registries.r.example.credential: ", `"robot"`, "set credentials.file"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			flags := map[string]string{}
+			flags := map[string]string{"caches.block.dir": filepath.Join(dir, "blocksX")}
 			if tt.exit == exitUsage {
 				flags["cache_dir"], flags["socket"] = filepath.Join(dir, "cacheX"), filepath.Join(dir, "sX")
 			}
@@ -329,11 +338,14 @@ func TestServeReload(t *testing.T) {
 
 	writeConfig(t, dir, "max_size: 256MiB\nregistries: {r.example: {ca_file: /no/such/file}}\n")
 	td.reload <- os.Interrupt
-	td.log.wait(t, "the old one stays in force", 1)
+	if log := td.log.wait(t, "the old one stays in force", 1); !strings.Contains(log, td.file+":6: registries.r.example.ca_file") {
+		t.Errorf("the log does not tell which key names no file:\n%s", log)
+	}
 	writeConfig(t, dir, "max_sise: 256MiB\n")
 	td.reload <- os.Interrupt
-	if log := td.log.wait(t, "the old one stays in force", 2); !strings.Contains(log, "max_sise") {
-		t.Errorf("the log does not tell the mistake:\n%s", log)
+	log = td.log.wait(t, "the old one stays in force", 2)
+	if !strings.Contains(log, "max_sise") || !strings.Contains(log, `"remedy":"did you mean \"max_size\"?"`) {
+		t.Errorf("the log does not tell the mistake and its remedy:\n%s", log)
 	}
 	checkLimit("after reloads that failed", 128<<20)
 }
@@ -471,6 +483,16 @@ func TestServeWarns(t *testing.T) {
 	}
 }
 
+// The log names caches as metrics and commands do.
+func TestDamageIsLogged(t *testing.T) {
+	log := new(logBuffer)
+	logger, _ := newLogger(log, config.Default().Log)
+	diskObserver{metrics.New(metrics.Options{}), logger}.Corrupted("refs")
+	if got, _ := log.read(); !strings.Contains(got, `"cache":"ref"`) || !strings.Contains(got, `"remedy":`) {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestCacheOptions(t *testing.T) {
 	c := config.Default()
 	c.CacheDir, c.MaxSize = filepath.Join(t.TempDir(), "not", "yet"), 64<<20
@@ -496,6 +518,27 @@ func TestConfigCommands(t *testing.T) {
 	if err := os.WriteFile(bad, []byte("log:\n  colour: red\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	logins := filepath.Join(dir, "logins.yaml")
+	if err := os.WriteFile(logins, []byte("robot: {username: a, password: b}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// with is a configuration of its own.
+	with := func(name, text string) string {
+		file := filepath.Join(dir, name+".yaml")
+		text = fmt.Sprintf("socket: /s\ncache_dir: %q\n%s\n", filepath.Join(dir, "none", "cache"), text)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	useLogins := fmt.Sprintf("credentials: {file: %q}\n", logins)
+	rightLogin := with("right", useLogins+"registries: {r.example: {credential: robot}}")
+	wrongLogin := with("wrong", useLogins+"registries:\n  r.example:\n    credential: nobody")
+	noLogins := with("nologins", "registries: {r.example: {credential: robot}}")
+	laterLogins := with("later", "credentials: {file: /no/such/file}\nregistries: {r.example: {credential: robot}}")
+	noFolder := with("nofolder", fmt.Sprintf("caches:\n  content:\n    dir: %q", filepath.Join(bad, "x")))
+	noUser := with("nouser", "admin_users: [no-such-user-here]")
+	noCA := with("noca", "registries: {r.example: {ca_file: /no/such/file}}")
 	tests := []struct {
 		args           []string
 		exit           int
@@ -507,6 +550,13 @@ func TestConfigCommands(t *testing.T) {
 		{[]string{"config", "check", good}, exitOK, "right", ""},
 		{[]string{"config", "check", good, "-o", "json"}, exitOK, `{"ok":true}`, ""},
 		{[]string{"config", "check", bad}, exitUsage, "", bad + `:2: unknown key "log.colour"`},
+		{[]string{"config", "check", rightLogin}, exitOK, "right", ""},
+		{[]string{"config", "check", wrongLogin}, exitUsage, "", wrongLogin + ":6: registries.r.example.credential: "},
+		{[]string{"config", "check", noLogins}, exitUsage, "", noLogins + ":3: registries.r.example.credential: "},
+		{[]string{"config", "check", laterLogins}, exitOK, "right", "is not there yet"},
+		{[]string{"config", "check", noFolder}, exitUsage, "", noFolder + ":5: caches.content.dir: " + bad + " is not a folder; "},
+		{[]string{"config", "check", noUser}, exitUsage, "", noUser + ":3: admin_users[0]: "},
+		{[]string{"config", "check", noCA}, exitUsage, "", noCA + ":3: registries.r.example.ca_file: "},
 		{[]string{"config", "check", filepath.Join(dir, "none")}, exitUsage, "", "none"},
 		{[]string{"config", "check", good, "--log-level", "loud"}, exitUsage, "", "--log-level"},
 		{[]string{"config", "colour"}, exitUsage, "", "colour"},
@@ -527,6 +577,12 @@ func TestConfigCommands(t *testing.T) {
 			}
 		})
 	}
+	t.Run("checking leaves nothing", func(t *testing.T) {
+		left, err := filepath.Glob(filepath.Join(dir, ".blobd*"))
+		if _, missing := os.Stat(filepath.Join(dir, "none")); err != nil || len(left) > 0 || missing == nil {
+			t.Errorf("left %v, %v", left, err)
+		}
+	})
 	t.Run("what it shows it takes", func(t *testing.T) {
 		var shown, again strings.Builder
 		run(t.Context(), []string{"config", "show", "--config", good}, &shown, io.Discard)
