@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -190,8 +191,10 @@ func TestBlobIsVerified(t *testing.T) {
 	}
 }
 
-// regclient leaks one of its three slots for a host with each body that it resumes.
+// regclient leaks one of its three slots for a host with each body that it resumes. After a thousand of them, as many
+// bodies as a host may have are open at once.
 func TestCutBodiesLeakNoSlot(t *testing.T) {
+	const bodies, parallel = 1000, 64 // parallel is the default of Limits.Connections
 	data := pattern(1000)
 	reg := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Range") == "" {
@@ -200,27 +203,37 @@ func TestCutBodiesLeakNoSlot(t *testing.T) {
 		}
 		sendRange(w, r, data)
 	})
-	conf := map[string]fetcher.Registry{reg.host: {MaxConnections: 4}}
-	f := open(t, fetcher.Options{Limits: quick(), Registries: conf})
-	for range 20 {
-		if _, err := readAll(f.Blob(within(t), scope(reg.host), blobOf(data))); err != nil {
-			t.Fatal(err)
-		}
+	f := open(t, fetcher.Options{Limits: quick()})
+	var left atomic.Int64
+	left.Store(bodies)
+	var readers sync.WaitGroup
+	for range 8 {
+		readers.Go(func() {
+			for left.Add(-1) >= 0 {
+				if _, err := readAll(f.Blob(within(t), scope(reg.host), blobOf(data))); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
 	}
-	var open []io.Closer
-	for range 3 {
-		r, err := f.Blob(within(t), scope(reg.host), blobOf(data))
-		if err != nil {
-			t.Fatal(err)
-		}
-		open = append(open, r)
+	readers.Wait()
+	if got := reg.Counts(); got.Range != bodies {
+		t.Fatalf("%d of %d bodies were resumed", got.Range, bodies)
 	}
-	if got, err := readRange(f.Range(within(t), scope(reg.host), blobOf(data), 0, 10)); err != nil || len(got) != 10 {
-		t.Fatalf("the fourth of four slots: %v", err)
+	var opened, done sync.WaitGroup
+	opened.Add(parallel)
+	for range parallel {
+		done.Go(func() {
+			b, err := f.Range(within(t), scope(reg.host), blobOf(data), 0, 1000)
+			opened.Done()
+			opened.Wait()
+			if got, err := readRange(b, err); err != nil || len(got) != len(data) {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+		})
 	}
-	for _, r := range open {
-		_ = r.Close()
-	}
+	done.Wait()
 }
 
 func TestMaxConnections(t *testing.T) {

@@ -135,6 +135,7 @@ type setup struct {
 	credentials string // a file of logins
 	limits      fetcher.Limits
 	policy      func(*pullthrough.Policy)
+	maxSize     int64 // of the cache; 0 is as good as no limit
 }
 
 // inWorld runs f in a bubble of its own with a fresh daemon, and takes everything down again.
@@ -157,10 +158,14 @@ func start(t *testing.T, c *content, dir string, o setup) *world {
 
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(w.log), zap.DebugLevel))
 	w.metrics = metrics.New(metrics.Options{Registries: []string{registryName}})
+	size := o.maxSize
+	if size == 0 {
+		size = 1 << 30
+	}
 	caches, err := cache.Open(cache.Options{
-		Dir: filepath.Join(dir, "cache"), MaxSize: 1 << 30, MemorySize: 16 << 20, Now: time.Now, Caches: map[string]cache.Config{
+		Dir: filepath.Join(dir, "cache"), MaxSize: size, MemorySize: 16 << 20, Now: time.Now, Caches: map[string]cache.Config{
 			"ref": {Size: 10 << 20}, "manifest": {Size: 50 << 20}, "index": {Size: 200 << 20},
-			"content": {Size: 1 << 30}, "block": {Size: 1 << 30},
+			"content": {Size: size}, "block": {Size: size},
 		},
 	})
 	if err != nil {
