@@ -61,6 +61,8 @@ func blobd(t *testing.T, d *clienttest.Daemon, args ...string) result {
 
 func TestCommands(t *testing.T) {
 	d, digest := start(t)
+	const tiny = "localhost:5000/team/tiny:v1"
+	d.Tag(tiny, fstest.MapFS{"one": {Data: []byte("x")}})
 	for _, row := range []struct {
 		args string
 		want []string // stdout holds these; a lone string that ends in a newline is all of it
@@ -79,6 +81,7 @@ func TestCommands(t *testing.T) {
 		{"cat --offset 2 " + ref + " hello.txt", []string{"llo\n"}},
 		{"stat " + ref, []string{digest, "31 B"}},
 		{"stat " + ref + " bin/tool", []string{"10 B (10 bytes)", "-rwxr-xr-x (0755)", "2024-05-06T07:08:09Z", "sha256:"}},
+		{"stat " + tiny + " one", []string{"one", "1 B (1 byte)"}},
 		{"stat " + ref + " css", []string{"path  css\ntype  directory\n"}},
 		{"manifest " + ref, []string{string(clienttest.Manifest(digest))}},
 		{"prefetch " + ref, []string{"6 files, 31 B\n"}},
@@ -162,6 +165,8 @@ func TestBadInput(t *testing.T) {
 		"bad duration":      {"pull --max-age soon " + ref, exitUsage, []string{`"soon" is not a duration`}},
 		"negative duration": {"pull --max-age -1s " + ref, exitUsage, []string{`"-1s" is not a duration`}},
 		"bad size":          {"cat --offset many " + ref + " x", exitUsage, []string{"many"}},
+		"negative offset":   {"cat --offset -1 " + ref + " x", exitUsage, []string{`"-1" is not a size; write 0 or more bytes`}},
+		"endless offset":    {"cat --offset 9223372036854775808 " + ref + " x", exitUsage, []string{"less than 8 EiB"}},
 		"bad output":        {"-o yaml version", exitUsage, []string{`"yaml" is neither text nor json`}},
 		"no daemon":         {"--socket " + none + " pull " + ref, exitUnreachable, []string{none, "; start one with `blobd serve`"}},
 		"no daemon, health": {"--socket " + none + " healthcheck", exitUnreachable, []string{none}},

@@ -93,7 +93,7 @@ func (s *size) String() string {
 func (s *size) Set(text string) error {
 	n, err := config.ParseSize(text)
 	if err != nil {
-		return err
+		return fmt.Errorf("%q is not a size; write 0 or more bytes, as 4096, 512KiB or 10GiB, and less than 8 EiB", text)
 	}
 	s.value, s.set = int64(n), true
 	return nil

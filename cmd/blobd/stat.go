@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/blobd/blobd/client"
@@ -59,7 +58,7 @@ func entryText(w io.Writer, e *client.Entry) {
 	fields(w,
 		field{"path", quoted(j.Path)},
 		field{"type", j.Type},
-		field{"size", fmt.Sprintf("%s (%s bytes)", human(j.Size), humanize.Comma(j.Size))},
+		field{"size", fmt.Sprintf("%s (%s)", human(j.Size), count(j.Size, "byte"))},
 		field{"mode", fmt.Sprintf("%s (%s)", e.Mode(), j.Mode)},
 		field{"owner", fmt.Sprintf("%d:%d", j.UID, j.GID)},
 		field{"modified", j.Modified},
