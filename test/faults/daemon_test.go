@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -71,11 +72,30 @@ type content struct {
 	data     digest.Digest
 }
 
-// fill makes a registry with an archive. It lives outside of the bubble: only its handler is used inside.
-func fill(t *testing.T) *content {
-	t.Helper()
-	reg := registrytest.New(t, registrytest.Options{})
-	c := &content{registry: newOutside(t, reg), files: map[string][]byte{
+// stocked is the registry of all tests that change nothing in it. TestMain makes it, outside of all bubbles: only its
+// handler is used inside.
+var stocked *content
+
+func TestMain(m *testing.M) {
+	c, closeAll, err := fill()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	stocked = c
+	code := m.Run()
+	closeAll()
+	os.Exit(code)
+}
+
+// fill makes a registry with an archive.
+func fill() (_ *content, closeAll func(), err error) {
+	reg, err := registrytest.Open(registrytest.Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	handler := newOutside(reg)
+	c := &content{registry: handler, files: map[string][]byte{
 		bigFile: noise(1, bigSize), smallOne: noise(2, 1000),
 	}}
 	push := func(tag string, files map[string][]byte) (digest.Digest, []byte, []byte) {
@@ -84,10 +104,8 @@ func fill(t *testing.T) *content {
 			list = append(list, archivetest.File{Path: path, Data: data})
 		}
 		index, data := archivetest.Build(list, archivetest.Options{})
-		d, err := archivetest.Push(t.Context(), reg.PushHost(), repository+":"+tag, index, data)
-		if err != nil {
-			t.Fatal(err)
-		}
+		d, pushErr := archivetest.Push(context.Background(), reg.PushHost(), repository+":"+tag, index, data)
+		err = errors.Join(err, pushErr)
 		return d, index, data
 	}
 	_, index, data := push("other", map[string][]byte{smallOne: noise(3, 2000)})
@@ -96,7 +114,10 @@ func fill(t *testing.T) *content {
 	var raw []byte
 	c.manifest, index, raw = push("v1", c.files)
 	c.index, c.data = digest.FromBytes(index), digest.FromBytes(raw)
-	return c
+	return c, func() {
+		handler.close()
+		reg.Close()
+	}, err
 }
 
 func noise(seed uint64, n int) []byte {
@@ -135,13 +156,22 @@ type setup struct {
 	credentials string // a file of logins
 	limits      fetcher.Limits
 	policy      func(*pullthrough.Policy)
+	own         bool  // a registry of its own, which may be changed
 	maxSize     int64 // of the cache; 0 is as good as no limit
 }
 
 // inWorld runs f in a bubble of its own with a fresh daemon, and takes everything down again.
 func inWorld(t *testing.T, o setup, f func(w *world)) {
 	t.Helper()
-	c := fill(t)
+	c := stocked
+	if o.own {
+		own, closeAll, err := fill()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closeAll()
+		c = own
+	}
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) { f(start(t, c, dir, o)) })
 }
@@ -163,7 +193,7 @@ func start(t *testing.T, c *content, dir string, o setup) *world {
 		size = 1 << 30
 	}
 	caches, err := cache.Open(cache.Options{
-		Dir: filepath.Join(dir, "cache"), MaxSize: size, MemorySize: 16 << 20, Now: time.Now, Caches: map[string]cache.Config{
+		Dir: filepath.Join(dir, "cache"), MaxSize: size, MemorySize: 1 << 20, Now: time.Now, Caches: map[string]cache.Config{
 			"ref": {Size: 10 << 20}, "manifest": {Size: 50 << 20}, "index": {Size: 200 << 20},
 			"content": {Size: size}, "block": {Size: size},
 		},

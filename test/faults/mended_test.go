@@ -169,7 +169,7 @@ func TestHeadRefused(t *testing.T) {
 
 // A tag that moves between its HEAD and the manifest's GET means what the HEAD said; the next check sees the new one.
 func TestTagMoves(t *testing.T) {
-	inWorld(t, setup{}, func(w *world) {
+	inWorld(t, setup{own: true}, func(w *world) {
 		w.reg.On(Kind(registrytest.Tag), After(w.moveTag, Well))
 		for _, o := range together(3, func() outcome { return w.mustRead(bigFile, 0, -1) }) {
 			if o.resolution.Digest != w.manifest.String() {

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
-	"testing"
 )
 
 // outside has h answer in a goroutine of the bubble's outside, where it was made: what it keeps must not be touched from
@@ -16,7 +15,7 @@ type outside struct {
 	answers chan *httptest.ResponseRecorder
 }
 
-func newOutside(t *testing.T, h http.Handler) *outside {
+func newOutside(h http.Handler) *outside {
 	o := &outside{asks: make(chan *http.Request), answers: make(chan *httptest.ResponseRecorder)}
 	go func() {
 		for r := range o.asks {
@@ -25,9 +24,11 @@ func newOutside(t *testing.T, h http.Handler) *outside {
 			o.answers <- rec
 		}
 	}()
-	t.Cleanup(func() { close(o.asks) })
 	return o
 }
+
+// close ends the goroutine.
+func (o *outside) close() { close(o.asks) }
 
 func (o *outside) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o.mu.Lock()
