@@ -1,10 +1,12 @@
 package fetcher_test
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -110,5 +112,32 @@ func TestMirrorHasItsOwnLogin(t *testing.T) {
 	}
 	if mirror.Counts().Challenge != 1 {
 		t.Fatalf("%+v", mirror.Counts())
+	}
+}
+
+// A mirror that stalls in the middle of a blob is given up for the next host, which goes on where it stopped, and is left
+// out for a while.
+func TestMirrorStallsMidway(t *testing.T) {
+	data := pattern(1000)
+	mirror := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		_, _ = w.Write(data[:300])
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	origin := serve(t, func(w http.ResponseWriter, r *http.Request) { sendRange(w, r, data) })
+	limits := quick()
+	limits.Mirror, limits.BreakerMax = 100*time.Millisecond, time.Hour
+	f := open(t, fetcher.Options{Limits: limits, Registries: map[string]fetcher.Registry{
+		origin.host: {Mirrors: []string{mirror.host}},
+	}})
+	for range 2 {
+		got, err := readAll(f.Blob(within(t), scope(origin.host), blobOf(data)))
+		if err != nil || !bytes.Equal(got, data) {
+			t.Fatalf("%d bytes, %v", len(got), err)
+		}
+	}
+	if m, o := mirror.Counts(), origin.Requests(); m.Blob != 1 || len(o) != 2 || o[0].Range != "bytes=300-999" || o[1].Range != "" {
+		t.Fatalf("%+v, then %+v", m, o)
 	}
 }
