@@ -60,11 +60,12 @@ type Tag struct {
 	Name  string
 }
 
-// PinArtifact pins an artifact and its files, or ends the pin: its manifest, its index, its blobs, the records of tags by
-// which it was asked for, and contents, the digests of its files; what is not here yet is pinned when it comes. The artifact is recorded as by Catalogue.Record.
-// Contents may yield a digest more than once, and is not looked at when a pin ends, nor are tags. Durable: the pin outlives restarts
-// even where the index, from which contents comes, is lost. When the disk refuses, the error is returned and the change
-// stands until the daemon ends. Pinning what is pinned replaces contents.
+// PinArtifact pins an artifact and its files, or ends the pin: its manifest, its index, its blobs, the records of tags
+// by which it was asked for, and contents, the digests of its files; what is not here yet is pinned when it comes. The
+// artifact is recorded as by Catalogue.Record. Contents may yield a digest more than once, and is not looked at when a
+// pin ends, nor are tags. Durable: the pin outlives restarts even where the index, from which contents comes, is lost.
+// When the disk refuses, the error is returned and the change stands until the daemon ends. Pinning what is pinned
+// replaces contents.
 //
 // Whether what is pinned fits is the caller's to find out before.
 func (c *Caches) PinArtifact(a Artifact, contents iter.Seq[digest.Digest], tags []Tag, pinned bool) error {

@@ -26,8 +26,9 @@ type Sources struct {
 	Flags   map[string]string // the flags that were given: value by key ("log.level")
 }
 
-// Load puts the sources together and validates the result. CacheDir is filled in; Socket stays empty when no source sets
-// it. Relative paths are made absolute, from the working directory. Warnings are variables of the environment that look as if they were meant for blobd, and are not.
+// Load puts the sources together and validates the result. CacheDir is filled in; Socket stays empty when no source
+// sets it. Relative paths are made absolute, from the working directory. Warnings are variables of the environment that
+// look as if they were meant for blobd, and are not.
 //
 // An empty variable counts as unset. Lists and maps are written in a variable as YAML, and replace the file's.
 func Load(s Sources) (c Config, warnings []string, err error) {

@@ -106,8 +106,8 @@ func New(o Options) (*Fetcher, error) {
 	return f, nil
 }
 
-// Reload replaces configuration and logins for all calls that begin afterwards; those under way end as they began.
-// What was learned about hosts is learned anew. When it fails nothing has changed. Options.Now and Log stay as New got them.
+// Reload replaces configuration and logins for all calls that begin afterwards; those under way end as they began. What
+// was learned about hosts is learned anew. When it fails nothing has changed. Options.Now and Log stay as New got them.
 func (f *Fetcher) Reload(o Options) error {
 	o.Limits = o.Limits.withDefaults()
 	if o.Observer == nil {

@@ -73,8 +73,8 @@ func (s source) getTag(ctx context.Context, tag string) (oci.Descriptor, []byte,
 	return oci.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(r.raw))}, r.raw, nil
 }
 
-// Manifest gets a manifest by its digest: one GET, and one more where wrong bytes came. The bytes match the digest and are at most Limits.ManifestBytes; the
-// media type is a manifest's.
+// Manifest gets a manifest by its digest: one GET, and one more where wrong bytes came. The bytes match the digest and
+// are at most Limits.ManifestBytes; the media type is a manifest's.
 func (f *Fetcher) Manifest(ctx context.Context, scope oci.Scope, d digest.Digest) (mediaType string, raw []byte, err error) {
 	if err := d.Validate(); err != nil {
 		return "", nil, fault.Wrap(fault.InvalidDigest, err, "manifest %q of %s/%s", d, scope.Registry, scope.Repository)

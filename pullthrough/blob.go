@@ -121,9 +121,9 @@ func (b *blob) covering(i int, only *oci.Scope) *fetch {
 	return best
 }
 
-// claim makes a fetch for each gap of [i, end) that is neither on its way nor on disk; the caller holds mu, follows those
-// it wants and then launches all of them. only is that of covering. The order of the two questions matters: a block that arrives between them is
-// on disk before it is no longer on its way.
+// claim makes a fetch for each gap of [i, end) that is neither on its way nor on disk; the caller holds mu, follows
+// those it wants and then launches all of them. only is that of covering. The order of the two questions matters: a
+// block that arrives between them is on disk before it is no longer on its way.
 func (b *blob) claim(scope oci.Scope, only *oci.Scope, i, end int) []*fetch {
 	var claimed []*fetch
 	for i < end && len(claimed) < gapsAtOnce {

@@ -53,10 +53,11 @@ const (
 	entryCompression
 )
 
-// Decode reads an index whose data layer is data. It checks everything that can be checked without the data: each offset
-// inside raw, each entry's range inside the data layer, the paths (archive.NewTree), and that index and manifest mean the
-// same data. In the tree each file of a size above 0 has a Range of a length above 0, and an empty one has none to fetch. It
-// fails with fault.IndexInvalid, naming the entry and what is wrong with it. The tree keeps nothing of raw.
+// Decode reads an index whose data layer is data. It checks everything that can be checked without the data: each
+// offset inside raw, each entry's range inside the data layer, the paths (archive.NewTree), and that index and manifest
+// mean the same data. In the tree each file of a size above 0 has a Range of a length above 0, and an empty one has
+// none to fetch. It fails with fault.IndexInvalid, naming the entry and what is wrong with it. The tree keeps nothing
+// of raw.
 func Decode(raw []byte, data oci.Descriptor, lim Limits) (*archive.Tree, error) {
 	if lim.IndexBytes <= 0 {
 		lim.IndexBytes = defaultIndexBytes

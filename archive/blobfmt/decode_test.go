@@ -198,8 +198,8 @@ func TestDecodeCuts(t *testing.T) {
 	}
 }
 
-// TestDecodeMutations changes each byte of an index in several ways. Many of the outcomes are good indexes that say something
-// else; they must keep what a tree promises.
+// TestDecodeMutations changes each byte of an index in several ways. Many of the outcomes are good indexes that say
+// something else; they must keep what a tree promises.
 func TestDecodeMutations(t *testing.T) {
 	g := readGolden(t, "awkward-zstd")
 	good, bad := 0, 0
@@ -289,7 +289,8 @@ func TestDecodeBombs(t *testing.T) {
 	}
 }
 
-// TestDecodeSharedPaths has an index of 30 KB whose thousand paths of 4,000 bytes overlap: each begins inside the one before.
+// TestDecodeSharedPaths has an index of 30 KB whose thousand paths of 4,000 bytes overlap: each begins inside the one
+// before.
 func TestDecodeSharedPaths(t *testing.T) {
 	const count, length = 1000, 4000
 	b := flatbuffers.NewBuilder(0)

@@ -132,8 +132,8 @@ func (c *Class) openHeld(h *handle) (*Object, vfs.Info, error) {
 	return &Object{c: c, h: h, f: f, size: in.Size}, in, nil
 }
 
-// hold finds an entry and keeps the evictor away from it; with read it becomes the one read last. known is the stamp of the file when
-// it was last found good.
+// hold finds an entry and keeps the evictor away from it; with read it becomes the one read last. known is the stamp of
+// the file when it was last found good.
 func (c *Class) hold(key Key, read bool) (h *handle, known uint64, ok bool) {
 	s, r := c.s, ref{key, c.id}
 	s.mu.Lock()

@@ -42,8 +42,9 @@ const FlushEvery = 10 * time.Second
 
 // Store is a set of classes under one budget. See the package comment for what it promises.
 //
-// Lock order: a stripe, then a partial's mu, then telling, then Store.mu, which is never held during a call to the file system, but for
-// asking how full a disk is. At most one stripe is held at a time, and no room is waited for while it is.
+// Lock order: a stripe, then a partial's mu, then telling, then Store.mu, which is never held during a call to the file
+// system, but for asking how full a disk is. At most one stripe is held at a time, and no room is waited for while it
+// is.
 type Store struct {
 	opts    Options
 	fs      vfs.FS

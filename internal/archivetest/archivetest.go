@@ -1,5 +1,5 @@
-// Package archivetest makes blob archives for tests, as the published writer does, and hostile ones. It shares no code with the
-// reader, archive/blobfmt; test/interop checks it against the published library.
+// Package archivetest makes blob archives for tests, as the published writer does, and hostile ones. It shares no code
+// with the reader, archive/blobfmt; test/interop checks it against the published library.
 package archivetest
 
 import (

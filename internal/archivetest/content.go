@@ -48,7 +48,8 @@ func Bytes(r *io.SectionReader) []byte {
 	return b
 }
 
-// Many is n small files in folders of a hundred, two levels deep, each with content of its own: a big index over little data.
+// Many is n small files in folders of a hundred, two levels deep, each with content of its own: a big index over little
+// data.
 func Many(n int) []File {
 	files := make([]File, n)
 	for i := range files {

@@ -1,7 +1,7 @@
-// Command quickstart shows what blobd is for, in half a minute, on loopback and in a temporary folder: `make quickstart`.
-// It builds blobd, starts a registry behind a proxy that counts, and a daemon; has the published library store a sample archive;
-// and reads it cold, warm, from ten processes at once, and with the registry stopped. Its exit code is 0 when every
-// read gave the right bytes and cost what it should.
+// Command quickstart shows what blobd is for, in half a minute, on loopback and in a temporary folder: `make
+// quickstart`. It builds blobd, starts a registry behind a proxy that counts, and a daemon; has the published library
+// store a sample archive; and reads it cold, warm, from ten processes at once, and with the registry stopped. Its exit
+// code is 0 when every read gave the right bytes and cost what it should.
 package main
 
 import (

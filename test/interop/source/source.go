@@ -17,9 +17,9 @@ import (
 // ModTime is when every file of a folder made here was last modified, to the nanosecond.
 var ModTime = time.Date(2026, 1, 2, 3, 4, 5, 678901234, time.UTC)
 
-// Awkward fills dir with small files whose order as paths is not their order in a walk, which is where the library's own reader
-// loses them; with names that are not ASCII, empty files, several modes; and with what its writer leaves out: an empty
-// folder and, where the system has them, a symbolic link.
+// Awkward fills dir with small files whose order as paths is not their order in a walk, which is where the library's
+// own reader loses them; with names that are not ASCII, empty files, several modes; and with what its writer leaves
+// out: an empty folder and, where the system has them, a symbolic link.
 func Awkward(dir string) error {
 	for _, path := range []string{
 		"foo/a.txt", "foo/b/c/d.txt", "foo.txt", "foo-bar.txt", "foo-bar/x", "foo0", "foo!/x",
