@@ -55,7 +55,7 @@ type Observer interface {
 
 // TTL is how long a tag's last check stands.
 type TTL struct {
-	For   time.Duration // ignored when Never or Always is set
+	For   time.Duration // ignored when Never or Asks is set
 	Never bool          // never expires
 	Asks  bool          // every pull asks the registry
 }

@@ -72,12 +72,6 @@ func PushFiles(ctx context.Context, address, name string, files []File, o Option
 	})
 }
 
-// PushManifest puts a manifest, whose blobs are there already, into a registry as Push does.
-func PushManifest(ctx context.Context, address, name, mediaType string, raw []byte) (digest.Digest, error) {
-	r := registry{address: address}
-	return r.pushManifest(ctx, name, mediaType, raw)
-}
-
 type registry struct{ address string }
 
 func (r registry) push(
