@@ -33,15 +33,11 @@ code tells (--require-verified checks first).`,
 			}
 			paths = append(paths, path)
 		}
-		c, err := a.dial(cmd.Context())
+		c, archive, err := a.open(cmd.Context(), args[0], flags)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		archive, err := c.Pull(cmd.Context(), args[0], flags.options()...)
-		if err != nil {
-			return err
-		}
 		a.noteStale(archive.Resolution)
 		if flags.noCache && len(paths) > 1 && !offset.set && !length.set { // parts are not worth whole files
 			if archive, err = a.anew(cmd.Context(), c, archive, paths, flags); err != nil {

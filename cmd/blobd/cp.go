@@ -44,15 +44,11 @@ When some files can't be copied the others are, and each that could not is named
 		if err != nil {
 			return err
 		}
-		c, err := a.dial(cmd.Context())
+		c, archive, err := a.open(cmd.Context(), ref, flags)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		archive, err := c.Pull(cmd.Context(), ref, flags.options()...)
-		if err != nil {
-			return err
-		}
 		a.noteStale(archive.Resolution)
 		switch {
 		case !flags.noCache:

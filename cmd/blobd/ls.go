@@ -37,15 +37,11 @@ it would act on are quoted. With -o json each entry is an object on a line of it
 		if err != nil {
 			return err
 		}
-		c, err := a.dial(cmd.Context())
+		c, archive, err := a.open(cmd.Context(), args[0], flags)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		archive, err := c.Pull(cmd.Context(), args[0], flags.options()...)
-		if err != nil {
-			return err
-		}
 		a.noteStale(archive.Resolution)
 		return l.list(archive.WithContext(cmd.Context()), folder, cmd)
 	}

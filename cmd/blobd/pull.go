@@ -25,15 +25,11 @@ fetched when they are read; with --all they are fetched now.`,
 	flags := addReadFlags(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "fetch every file into the cache")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := a.dial(cmd.Context())
+		c, archive, err := a.open(cmd.Context(), args[0], flags)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		archive, err := c.Pull(cmd.Context(), args[0], flags.options()...)
-		if err != nil {
-			return err
-		}
 		out := describeArchive(archive)
 		if all {
 			p, err := a.prefetch(cmd.Context(), c, archive.Reference, nil, flags.options())

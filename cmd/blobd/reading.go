@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -51,6 +52,20 @@ func (r *readFlags) options() []client.ReadOption {
 		opts = append(opts, client.RequireVerified())
 	}
 	return opts
+}
+
+// open dials the daemon and pulls an archive. Closing the client is the caller's, unless it fails.
+func (a *app) open(ctx context.Context, ref string, flags *readFlags) (*client.Client, *client.Archive, error) {
+	c, err := a.dial(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	archive, err := c.Pull(ctx, ref, flags.options()...)
+	if err != nil {
+		_ = c.Close()
+		return nil, nil, err
+	}
+	return c, archive, nil
 }
 
 // age is a duration of zero or more that knows whether it was given. It is a pflag.Value.

@@ -25,15 +25,11 @@ func newStatCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		c, err := a.dial(cmd.Context())
+		c, archive, err := a.open(cmd.Context(), args[0], flags)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		archive, err := c.Pull(cmd.Context(), args[0], flags.options()...)
-		if err != nil {
-			return err
-		}
 		if len(args) == 1 {
 			out := describeArchive(archive)
 			return a.print(out, out.text)
