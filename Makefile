@@ -35,10 +35,11 @@ quickstart: ## see the whole idea work, on loopback and in a temporary folder
 # In the tests of end to end it is the daemon that has the race detector; the registry beside it would only be slow.
 .PHONY: test
 test: race-note ## every test that needs only Go, with the race detector where there is a C compiler
-	@failed=0; \
+	@failed=0; BLOBD_TEST_SKIPS=$$(mktemp); export BLOBD_TEST_SKIPS; \
 	$(GO) test $(RACE) ./... || failed=1; \
 	cd $(INTEROP) && $(GO) test $(RACE) $$($(GO) list ./... | grep -v /e2e$$) || failed=1; \
 	BLOBD_TEST_RACE=$(RACE) $(GO) test ./e2e || failed=1; \
+	sed 's/^/skipped: /' "$$BLOBD_TEST_SKIPS"; rm -f "$$BLOBD_TEST_SKIPS"; \
 	exit $$failed
 
 .PHONY: test-long

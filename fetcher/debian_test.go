@@ -19,14 +19,12 @@ import (
 	"github.com/blobd/blobd/fetcher"
 	"github.com/blobd/blobd/internal/oci"
 	"github.com/blobd/blobd/internal/registrytest"
+	"github.com/blobd/blobd/internal/testneed"
 )
 
 // The reference registry (distribution) as Debian packages it: another implementation than the one in process.
 func TestFetchFromDistribution(t *testing.T) {
-	binary, err := exec.LookPath("docker-registry")
-	if err != nil {
-		t.Skip("docker-registry is not installed (Debian package docker-registry)")
-	}
+	binary := testneed.Command(t, "docker-registry", "Debian package docker-registry")
 	host := startDistribution(t, binary)
 	data := pattern(300_000)
 	blob := registrytest.PushBlob(t, host, repo, data)

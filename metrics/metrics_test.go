@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/blobd/blobd/internal/testneed"
 	"github.com/blobd/blobd/metrics"
 )
 
@@ -88,10 +89,7 @@ func TestLint(t *testing.T) {
 }
 
 func TestPromtool(t *testing.T) {
-	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		t.Skip("promtool is not installed")
-	}
+	promtool := testneed.Command(t, "promtool", "Debian package prometheus")
 	cmd := exec.Command(promtool, "check", "metrics")
 	cmd.Stdin = bytes.NewReader(get(t, fresh().Handler(nil, false), "/metrics").Body.Bytes())
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -2,12 +2,12 @@ package e2e
 
 import (
 	"io"
-	"runtime"
 	"sync"
 	"testing"
 
 	"github.com/blobd/blobd/internal/archivetest"
 	"github.com/blobd/blobd/internal/registrytest"
+	"github.com/blobd/blobd/internal/testneed"
 )
 
 const mib = 1 << 20
@@ -24,9 +24,7 @@ func (w *world) peak() int64 {
 
 func needsProc(t *testing.T) {
 	t.Helper()
-	if runtime.GOOS != "linux" {
-		t.Skip("a process's memory is read from /proc")
-	}
+	testneed.Linux(t) // a process's memory is read from /proc
 }
 
 // TestIdleMemory measures a daemon with an empty cache.

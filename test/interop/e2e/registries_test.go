@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/blobd/blobd/internal/registrytest"
+	"github.com/blobd/blobd/internal/testneed"
 )
 
 // backend is a running registry of some kind, and how a daemon gets on with it.
@@ -54,10 +55,7 @@ func olareg(t *testing.T, auth registrytest.Auth, login registrytest.Counts) bac
 // distribution is the reference registry, Debian's docker-registry.
 func distribution(t *testing.T) backend {
 	t.Helper()
-	binary, err := exec.LookPath("docker-registry")
-	if err != nil {
-		t.Skip("no reference registry here: Debian has it as docker-registry")
-	}
+	binary := testneed.Command(t, "docker-registry", "Debian package docker-registry")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
