@@ -108,7 +108,7 @@ func (j *journal) open() error {
 
 // append adds a line, which must begin and end with a newline: then what a torn write left behind reaches no further.
 func (j *journal) append(line []byte, durable bool) error {
-	n, err := j.file.WriteAt(line, j.size)
+	n, err := vfs.WriteAt(j.file, line, j.size)
 	j.size += int64(n)
 	if err == nil && durable {
 		err = j.file.Sync()

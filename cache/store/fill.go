@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+
+	"github.com/blobd/blobd/internal/vfs"
 )
 
 // Reservation is room for blocks that are going to be written. Release must be called; it is safe for concurrent use.
@@ -60,7 +62,7 @@ func (p *Partial) WriteBlock(res *Reservation, block int, data []byte) error {
 	if err := res.take(); err != nil {
 		return err
 	}
-	_, err := st.f.WriteAt(data, int64(block)*BlockSize)
+	_, err := vfs.WriteAt(st.f, data, int64(block)*BlockSize)
 	if err == nil {
 		err = st.record(block, crc32.Checksum(data, castagnoli()))
 	}
@@ -100,7 +102,7 @@ func (st *partialState) record(block int, sum uint32) error {
 	if ch == nil {
 		return errReadOnly
 	}
-	if _, err := st.f.WriteAt(encodeRecord(st.key, st.size, block, sum), recordAt(st.size, block)); err != nil {
+	if _, err := vfs.WriteAt(st.f, encodeRecord(st.key, st.size, block, sum), recordAt(st.size, block)); err != nil {
 		return err
 	}
 	ch.add(i)

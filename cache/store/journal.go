@@ -118,7 +118,7 @@ func (j *journal) restart(generation uint64) error {
 	copy(head, journalMagic)
 	binary.LittleEndian.PutUint64(head[8:], generation)
 	binary.LittleEndian.PutUint32(head[16:], crc32.Checksum(head[:16], castagnoli()))
-	if _, err := j.f.WriteAt(head, 0); err != nil {
+	if _, err := vfs.WriteAt(j.f, head, 0); err != nil {
 		return err
 	}
 	j.end = journalHead
@@ -127,7 +127,7 @@ func (j *journal) restart(generation uint64) error {
 
 // append writes b, a whole number of entries. After an error the next append takes their place.
 func (j *journal) append(b []byte) error {
-	if _, err := j.f.WriteAt(b, j.end); err != nil {
+	if _, err := vfs.WriteAt(j.f, b, j.end); err != nil {
 		return err
 	}
 	j.end += int64(len(b))

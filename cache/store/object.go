@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"github.com/blobd/blobd/internal/vfs"
@@ -29,7 +30,11 @@ type Object struct {
 	h      *handle
 	f      vfs.File
 	size   int64
+	check  Check         // nil: its bytes are the caller's to check
+	stamp  atomic.Uint64 // of the file when it was last found good
 	closed atomic.Bool
+
+	checking sync.Mutex // held while the file is checked anew
 }
 
 // Open returns the object of that key, which counts as reading it. Its bytes were good when they were written or when
@@ -74,22 +79,36 @@ func (c *Class) tryOpen(key Key, check Check, most int64, read bool) (*Object, e
 		_ = o.Close()
 		return nil, fmt.Errorf("%w: %s is %d bytes, more than is read whole", ErrTooLarge, key, in.Size)
 	}
-	if check == nil || (known == in.Stamp && !c.s.opts.VerifyAlways) {
+	if check == nil {
 		return o, nil
 	}
+	o.check = check
+	o.stamp.Store(in.Stamp)
+	if known == in.Stamp && !c.s.opts.VerifyAlways {
+		return o, nil
+	}
+	if err := o.verify(in); err != nil {
+		_ = o.Close()
+		return nil, err
+	}
+	return o, nil
+}
+
+// verify checks the bytes of the file, which was as in tells when that began. A bad one is dropped. The error is
+// ErrNotFound.
+func (o *Object) verify(in vfs.Info) error {
 	r := &readChecker{r: io.NewSectionReader(o.f, 0, o.size)}
-	bad := check(r)
-	if bad == nil {
-		c.confirm(h, in)
-		return o, nil
+	bad := o.check(r)
+	switch {
+	case bad == nil:
+		o.c.confirm(o.h, in)
+		return nil
+	case r.err != nil:
+		o.c.s.trouble(r.err)
+	default:
+		o.c.dropBad(o.h.ref.key, in)
 	}
-	_ = o.Close()
-	if r.err != nil {
-		c.s.trouble(r.err)
-		return nil, ErrNotFound
-	}
-	c.dropBad(key, in)
-	return nil, ErrNotFound
+	return ErrNotFound
 }
 
 // openHeld opens the file of an entry that hold found; on an error it lets go of the handle.
@@ -98,7 +117,7 @@ func (c *Class) openHeld(h *handle) (*Object, vfs.Info, error) {
 	f, err := s.fs.Open(c.path(key))
 	if err != nil {
 		s.release(h)
-		if errors.Is(err, fs.ErrNotExist) || vfs.IsLink(err) || vfs.IsFolder(err) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, vfs.ErrNotFile) {
 			c.dropBad(key, vfs.Info{})
 		} else {
 			s.trouble(err)
@@ -237,8 +256,8 @@ func (c *Class) Get(key Key, check func([]byte) error) ([]byte, error) {
 		return data, nil
 	}
 	data = make([]byte, o.size)
-	if _, err := o.f.ReadAt(data, 0); err != nil {
-		if !errors.Is(err, io.EOF) {
+	if _, err := o.ReadAt(data, 0); err != nil {
+		if !errors.Is(err, io.EOF) && !errors.Is(err, ErrNotFound) {
 			c.s.trouble(err)
 		}
 		return nil, ErrNotFound
@@ -260,13 +279,58 @@ func (c *Class) Put(ctx context.Context, key Key, data []byte) error {
 	return w.Commit()
 }
 
-// ReadAt reads as io.ReaderAt does.
-func (o *Object) ReadAt(p []byte, off int64) (int, error) { return o.f.ReadAt(p, off) }
+// ReadAt reads as io.ReaderAt does. When the file was touched since it was opened it is checked anew first: one that
+// somebody wrote to is ErrNotFound from then on, and none of its bytes stay in p.
+func (o *Object) ReadAt(p []byte, off int64) (int, error) {
+	for range openTries {
+		n, err := o.f.ReadAt(p, off)
+		if o.check == nil {
+			return n, err
+		}
+		same, gone := o.unchanged()
+		if same {
+			return n, err
+		}
+		clear(p[:n])
+		if gone != nil {
+			return 0, gone
+		}
+	}
+	return 0, ErrNotFound
+}
+
+// unchanged reports whether the file is as it was when it was last found good: then what was read before is good. When it
+// is not, it is checked; without an error it is good now, and is to be read again.
+func (o *Object) unchanged() (same bool, err error) {
+	in, err := o.f.Stat()
+	if err != nil {
+		o.c.s.trouble(err)
+		return false, err
+	}
+	if in.Stamp == o.stamp.Load() {
+		return true, nil
+	}
+	o.checking.Lock()
+	defer o.checking.Unlock()
+	if in.Stamp == o.stamp.Load() {
+		return false, nil
+	}
+	if in.Size != o.size {
+		o.c.dropBad(o.h.ref.key, in)
+		return false, ErrNotFound
+	}
+	if err := o.verify(in); err != nil {
+		return false, err
+	}
+	o.stamp.Store(in.Stamp)
+	return false, nil
+}
 
 // Size returns the object's length in bytes.
 func (o *Object) Size() int64 { return o.size }
 
-// File returns the open file, which ends with the object; nil where there is none. It must not be written.
+// File returns the open file, which ends with the object; nil where there is none. It must not be written, and who reads
+// it past ReadAt is not told when somebody does.
 func (o *Object) File() *os.File { return o.f.OS() }
 
 // Close lets go of the object. A second call does nothing.

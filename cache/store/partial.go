@@ -167,7 +167,7 @@ func (c *Class) readPartial(key Key) (*partialState, error) {
 		f, err = c.s.fs.Open(c.path(key))
 	}
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) || vfs.IsLink(err) || vfs.IsFolder(err) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, vfs.ErrNotFile) {
 			return nil, errBadHeader
 		}
 		c.s.trouble(err)
@@ -245,7 +245,7 @@ func (c *Class) writePartial(st *partialState) error {
 	}
 	err = f.Truncate(recordAt(st.size, st.blocks))
 	if err == nil {
-		_, err = f.WriteAt(encodeHeader(st.key, st.size), trailerAt(st.size))
+		_, err = vfs.WriteAt(f, encodeHeader(st.key, st.size), trailerAt(st.size))
 	}
 	if err == nil && c.sync {
 		err = f.Sync()
@@ -429,7 +429,7 @@ func (st *partialState) dropIn(first, last int) {
 	if first == last || st.readOnly {
 		return
 	}
-	if _, err := st.f.WriteAt(make([]byte, (last-first)*recordLen), recordAt(st.size, first)); err != nil {
+	if _, err := vfs.WriteAt(st.f, make([]byte, (last-first)*recordLen), recordAt(st.size, first)); err != nil {
 		st.c.s.trouble(err)
 	}
 }

@@ -84,7 +84,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 		w.failed = err
 		return 0, err
 	}
-	n, err := w.f.WriteAt(p, at)
+	n, err := vfs.WriteAt(w.f, p, at)
 	w.size.Store(at + int64(n))
 	if err != nil {
 		w.c.s.trouble(err)

@@ -17,9 +17,3 @@ func IsDiskTrouble(err error) bool {
 	}
 	return false
 }
-
-// IsLink reports whether err says that a name is a symbolic link, where a file was asked for.
-func IsLink(err error) bool { return errors.Is(err, windows.ERROR_STOPPED_ON_SYMLINK) }
-
-// IsFolder reports whether err says that a name is a folder, where a file was asked for.
-func IsFolder(err error) bool { return errors.Is(err, windows.ERROR_DIRECTORY_NOT_SUPPORTED) }

@@ -13,12 +13,33 @@ const readDirBatch = 1024
 
 type osFS struct{}
 
-func (osFS) Open(name string) (File, error) { return openOS(name, os.O_RDONLY, 0) }
+func (osFS) Open(name string) (File, error) { return openFile(name, os.O_RDONLY, 0) }
 
-func (osFS) OpenRW(name string) (File, error) { return openOS(name, os.O_RDWR, 0) }
+func (osFS) OpenRW(name string) (File, error) { return openFile(name, os.O_RDWR, 0) }
 
 func (osFS) Create(name string) (File, error) {
-	return openOS(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	return openFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+}
+
+// openFile opens as os.OpenFile does, but regular files only.
+func openFile(name string, flag int, perm os.FileMode) (File, error) {
+	notFile := &os.PathError{Op: "open", Path: name, Err: ErrNotFile}
+	f, err := openOS(name, flag, perm)
+	if err != nil {
+		if fi, lerr := os.Lstat(name); lerr == nil && !fi.Mode().IsRegular() && !errors.Is(err, os.ErrExist) {
+			return nil, notFile
+		}
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() {
+		err = notFile
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return osFile{f}, nil
 }
 
 func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
@@ -36,7 +57,7 @@ func (osFS) Lstat(name string) (Info, error) {
 }
 
 func (osFS) ReadDir(name string, visit func(string) error) error {
-	d, err := os.Open(name)
+	d, err := openDir(name)
 	if err != nil {
 		return err
 	}
@@ -58,11 +79,11 @@ func (osFS) ReadDir(name string, visit func(string) error) error {
 }
 
 func (osFS) Lock(name string) (File, error) {
-	f, err := openOS(name, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := openFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		// A lock that can't be written, on a disk that is read-only, still excludes others.
 		var rerr error
-		if f, rerr = openOS(name, os.O_RDONLY, 0); rerr != nil {
+		if f, rerr = openFile(name, os.O_RDONLY, 0); rerr != nil {
 			return nil, err
 		}
 	}

@@ -13,12 +13,13 @@ import (
 // safeFlags: a link is refused, and a pipe that somebody put in a file's place does not make open wait.
 const safeFlags = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
-func openOS(name string, flag int, perm os.FileMode) (File, error) {
-	f, err := os.OpenFile(name, flag|safeFlags, perm)
-	if err != nil {
-		return nil, err
-	}
-	return osFile{f}, nil
+func openOS(name string, flag int, perm os.FileMode) (*os.File, error) {
+	return os.OpenFile(name, flag|safeFlags, perm)
+}
+
+// openDir opens a folder, or a link to one; anything else in its place, such as a pipe, fails at once.
+func openDir(name string) (*os.File, error) {
+	return os.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
 }
 
 func (f osFile) ReadOnly() error { return f.Chmod(0o440) }
@@ -51,7 +52,7 @@ func lock(f *os.File) error {
 }
 
 func (osFS) SyncDir(name string) error {
-	d, err := os.Open(name)
+	d, err := openDir(name)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ const lockOffset = 1 << 30
 
 // openOS opens as os.OpenFile does, but so that the file can be renamed and removed meanwhile, and a link is not followed:
 // what is opened in its place is no regular file.
-func openOS(name string, flag int, _ os.FileMode) (File, error) {
+func openOS(name string, flag int, _ os.FileMode) (*os.File, error) {
 	p, err := windows.UTF16PtrFromString(name)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
@@ -36,8 +36,10 @@ func openOS(name string, flag int, _ os.FileMode) (File, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
-	return osFile{os.NewFile(uintptr(h), name)}, nil
+	return os.NewFile(uintptr(h), name), nil
 }
+
+func openDir(name string) (*os.File, error) { return os.Open(name) }
 
 // ReadOnly does nothing: a file with that attribute could not be replaced.
 func (f osFile) ReadOnly() error { return nil }
@@ -51,7 +53,7 @@ func infoOf(name string, fi os.FileInfo) Info {
 		return basicInfo(fi)
 	}
 	defer f.Close()
-	return infoOfOpen(f.OS(), fi)
+	return infoOfOpen(f, fi)
 }
 
 func basicInfo(fi os.FileInfo) Info {

@@ -12,12 +12,17 @@ import (
 	"time"
 )
 
-// ErrLocked is what Lock returns when another process holds the lock.
-var ErrLocked = errors.New("locked by another process")
+var (
+	// ErrLocked is what Lock returns when another process holds the lock.
+	ErrLocked = errors.New("locked by another process")
+	// ErrNotFile is what opening anything but a regular file fails with: a folder, a link, a pipe. Reading a pipe could
+	// wait for ever.
+	ErrNotFile = errors.New("not a regular file")
+)
 
 // FS is a file system.
 type FS interface {
-	// Open opens a file for reading.
+	// Open opens a regular file for reading, and fails with ErrNotFile for anything else, as OpenRW and Lock do.
 	Open(name string) (File, error)
 	// OpenRW opens an existing file for reading and writing.
 	OpenRW(name string) (File, error)
@@ -74,6 +79,15 @@ type Info struct {
 type Disk struct {
 	Size int64
 	Free int64 // for us, not counting what is kept back for root
+}
+
+// WriteAt writes all of p to f. A file that takes less without saying why fails with io.ErrShortWrite.
+func WriteAt(f File, p []byte, off int64) (int, error) {
+	n, err := f.WriteAt(p, off)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	return n, err
 }
 
 // OS returns the operating system's file system.
