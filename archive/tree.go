@@ -8,50 +8,49 @@ import (
 	"slices"
 	"sort"
 	"strings"
-	"unsafe"
 
 	"github.com/blobd/blobd/internal/fault"
 )
 
 // Tree is the files of an archive and the folders that follow from their paths. It never changes after NewTree, so any
-// number of goroutines may use it. What it returns points into it.
+// number of goroutines may use it. What it returns shares no memory with it: an Entry that is kept does not keep the tree.
 //
-// It is one slice, sorted by path with "/" before every other byte. That is the order of fs.WalkDir: a folder's files
-// stand together, its children come sorted by name, and a folder is nothing but a range of the slice. (Plain byte order
-// would put foo-bar.txt between a file foo and the content of a folder foo.)
+// It is a table of files and the order of their paths, with "/" before every other byte. That is the order of fs.WalkDir:
+// a folder's files stand together, its children come sorted by name, and a folder is nothing but a range of the order.
+// (Plain byte order would put foo-bar.txt between a file foo and the content of a folder foo.)
 type Tree struct {
-	entries []Entry
-	size    int64 // sum of the entries' sizes
-	memory  int64
+	table Table
+	order []uint32 // the table's files, sorted
+	size  int64    // sum of the files' sizes
 }
 
 // MaxPath is how long a path may be, in bytes: Linux's PATH_MAX, so a longer one could be extracted nowhere. Without a
 // limit one path of a few megabytes would stand for a million folders, each listed by its own whole path.
 const MaxPath = 4096
 
-// NewTree sorts entries into a Tree, which owns the slice from then on. It fails with fault.IndexInvalid, naming the path,
+// NewTree makes a Tree of table, which holds fewer than 2³² files. It fails with fault.IndexInvalid, naming the path,
 // where a path is not a file's (fs.ValidPath, not ".", at most MaxPath), stands twice, or is another file's folder; and
 // where a size is negative or the sizes together pass 2⁶³-1.
-func NewTree(entries []Entry) (*Tree, error) {
-	t := &Tree{entries: entries, memory: int64(cap(entries)) * int64(unsafe.Sizeof(Entry{}))}
-	for i := range entries {
-		e := &entries[i]
-		if len(e.Path) > MaxPath {
+func NewTree(table Table) (*Tree, error) {
+	t := &Tree{table: table, order: make([]uint32, table.Len())}
+	for i := range t.order {
+		t.order[i] = uint32(i)
+		path, size := table.Path(i), table.Size(i)
+		if len(path) > MaxPath {
 			return nil, fault.New(fault.IndexInvalid, "entry %q…: its path has %d bytes, more than %d",
-				e.Path[:64], len(e.Path), MaxPath)
+				path[:64], len(path), MaxPath)
 		}
-		if !fs.ValidPath(e.Path) || e.Path == "." {
-			return nil, fault.New(fault.IndexInvalid, "entry %q: not a valid path of a file", e.Path)
+		if !fs.ValidPath(path) || path == "." {
+			return nil, fault.New(fault.IndexInvalid, "entry %q: not a valid path of a file", path)
 		}
-		if e.Size < 0 || e.Size > math.MaxInt64-t.size {
-			return nil, fault.New(fault.IndexInvalid, "entry %q: its size %d is impossible", e.Path, e.Size)
+		if size < 0 || size > math.MaxInt64-t.size {
+			return nil, fault.New(fault.IndexInvalid, "entry %q: its size %d is impossible", path, size)
 		}
-		t.size += e.Size
-		t.memory += int64(len(e.Path)) + locatorBytes(e.Locator)
+		t.size += size
 	}
-	slices.SortFunc(entries, func(a, b Entry) int { return comparePaths(a.Path, b.Path) })
-	for i := 1; i < len(entries); i++ {
-		last, next := entries[i-1].Path, entries[i].Path
+	t.sort()
+	for i := 1; i < len(t.order); i++ {
+		last, next := t.path(i-1), t.path(i)
 		if last == next {
 			return nil, fault.New(fault.IndexInvalid, "entry %q: it stands twice in the index", next)
 		}
@@ -62,14 +61,38 @@ func NewTree(entries []Entry) (*Tree, error) {
 	return t, nil
 }
 
+// sort puts the order right. Most writers have it right already; else it costs 24 bytes a file for a moment, and a
+// quarter of the time that asking the table for each comparison would take.
+func (t *Tree) sort() {
+	if slices.IsSortedFunc(t.order, func(a, b uint32) int { return comparePaths(t.table.Path(int(a)), t.table.Path(int(b))) }) {
+		return
+	}
+	type file struct {
+		path string
+		i    uint32
+	}
+	files := make([]file, len(t.order))
+	for i := range files {
+		files[i] = file{t.table.Path(i), uint32(i)}
+	}
+	slices.SortFunc(files, func(a, b file) int { return comparePaths(a.path, b.path) })
+	for place, f := range files {
+		t.order[place] = f.i
+	}
+}
+
+// path and entry are those of the file at place i of the order.
+func (t *Tree) path(i int) string  { return t.table.Path(int(t.order[i])) }
+func (t *Tree) entry(i int) *Entry { return t.table.Entry(int(t.order[i])) }
+
 // Len is the number of files.
-func (t *Tree) Len() int { return len(t.entries) }
+func (t *Tree) Len() int { return len(t.order) }
 
 // Size is the sum of the files' sizes, uncompressed, in bytes.
 func (t *Tree) Size() int64 { return t.size }
 
 // MemoryBytes is what the tree holds in memory, to within allocation overhead.
-func (t *Tree) MemoryBytes() int64 { return t.memory }
+func (t *Tree) MemoryBytes() int64 { return t.table.MemoryBytes() + 4*int64(len(t.order)) }
 
 // Node is a file or a folder of a Tree.
 type Node struct {
@@ -106,17 +129,17 @@ func (t *Tree) Stat(path string) (Node, error) {
 	}
 	i := t.find(path)
 	switch {
-	case i < len(t.entries) && t.entries[i].Path == path:
-		return Node{Path: path, Entry: &t.entries[i]}, nil
-	case i < len(t.entries) && isBelow(t.entries[i].Path, path):
+	case i < len(t.order) && t.path(i) == path:
+		return Node{Path: path, Entry: t.entry(i)}, nil
+	case i < len(t.order) && isBelow(t.path(i), path):
 		return Node{Path: path, Dir: true}, nil
 	}
 	return Node{}, fault.New(fault.FileUnknown, "the archive holds no %q", path).Try("`blobd ls` lists what it holds")
 }
 
-// ReadDir returns the children of the folder at path, sorted by name. It looks at the children only, not at what is
-// below them. It fails with fault.InvalidPath, fault.FileUnknown or fault.NotDirectory.
-func (t *Tree) ReadDir(path string) ([]Node, error) {
+// ReadDir visits the children of the folder at path, sorted by name. It looks at the children only, not at what is
+// below them, and holds none of them. It fails with fault.InvalidPath, fault.FileUnknown or fault.NotDirectory.
+func (t *Tree) ReadDir(path string) (iter.Seq[Node], error) {
 	n, err := t.Stat(path)
 	if err != nil {
 		return nil, err
@@ -125,31 +148,34 @@ func (t *Tree) ReadDir(path string) ([]Node, error) {
 		return nil, fault.New(fault.NotDirectory, "%q is a file, not a folder", path).
 			Try("`blobd stat` describes it, `blobd cat` writes it out")
 	}
-	var nodes []Node
-	rest, skip := t.below(path)
-	for len(rest) > 0 {
-		p := rest[0].Path
-		slash := strings.IndexByte(p[skip:], '/')
-		if slash < 0 {
-			nodes = append(nodes, Node{Path: p, Entry: &rest[0]})
-			rest = rest[1:]
-			continue
+	return func(yield func(Node) bool) {
+		for i, end, skip := t.below(path); i < end; {
+			p := t.path(i)
+			slash := strings.IndexByte(p[skip:], '/')
+			if slash < 0 {
+				e := t.entry(i)
+				if !yield(Node{Path: e.Path, Entry: e}) {
+					return
+				}
+				i++
+				continue
+			}
+			dir := strings.Clone(p[:skip+slash])
+			if !yield(Node{Path: dir, Dir: true}) {
+				return
+			}
+			i = t.endOf(i, end, dir)
 		}
-		dir := p[:skip+slash]
-		nodes = append(nodes, Node{Path: dir, Dir: true})
-		rest = rest[prefixLen(rest, dir):]
-	}
-	return nodes, nil
+	}, nil
 }
 
 // Walk visits what is below the folder at path in the order of fs.WalkDir: by name, each folder before its content. The
-// folder itself is left out, and where there is no such folder nothing is visited. It allocates nothing.
+// folder itself is left out, and where there is no such folder nothing is visited. It holds nothing but the node it is at.
 func (t *Tree) Walk(path string) iter.Seq[Node] {
 	return func(yield func(Node) bool) {
-		entries, start := t.below(path)
 		var dir string // the folder that the last file was in, with its slash; "" stands for path
-		for i := range entries {
-			p := entries[i].Path
+		for i, end, start := t.below(path); i < end; i++ {
+			p := t.path(i)
 			known := strings.LastIndexByte(p[:commonLen(dir, p)], '/') + 1
 			for from := max(start, known); ; {
 				slash := strings.IndexByte(p[from:], '/')
@@ -157,12 +183,13 @@ func (t *Tree) Walk(path string) iter.Seq[Node] {
 					dir = p[:from]
 					break
 				}
-				if !yield(Node{Path: p[:from+slash], Dir: true}) {
+				if !yield(Node{Path: strings.Clone(p[:from+slash]), Dir: true}) {
 					return
 				}
 				from += slash + 1
 			}
-			if !yield(Node{Path: p, Entry: &entries[i]}) {
+			e := t.entry(i)
+			if !yield(Node{Path: e.Path, Entry: e}) {
 				return
 			}
 		}
@@ -172,32 +199,35 @@ func (t *Tree) Walk(path string) iter.Seq[Node] {
 // All visits the files in the order of Walk.
 func (t *Tree) All() iter.Seq[*Entry] {
 	return func(yield func(*Entry) bool) {
-		for i := range t.entries {
-			if !yield(&t.entries[i]) {
+		for i := range t.order {
+			if !yield(t.entry(i)) {
 				return
 			}
 		}
 	}
 }
 
-// find returns the index of the first entry that does not come before path: the file itself, or the first file below it.
+// At is file i of All.
+func (t *Tree) At(i int) *Entry { return t.entry(i) }
+
+// find returns the place of the first file that does not come before path: the file itself, or the first file below it.
 func (t *Tree) find(path string) int {
-	i, _ := slices.BinarySearchFunc(t.entries, path, func(e Entry, path string) int { return comparePaths(e.Path, path) })
-	return i
+	return sort.Search(len(t.order), func(i int) bool { return comparePaths(t.path(i), path) >= 0 })
 }
 
-// below returns the files below the folder at path, and how many bytes of their paths name that folder and its slash.
-func (t *Tree) below(path string) (files []Entry, skip int) {
+// below returns the places [first, end) of the files below the folder at path, and how many bytes of their paths name
+// that folder and its slash.
+func (t *Tree) below(path string) (first, end, skip int) {
 	if path == "." {
-		return t.entries, 0
+		return 0, len(t.order), 0
 	}
-	rest := t.entries[t.find(path):]
-	return rest[:prefixLen(rest, path)], len(path) + 1
+	first = t.find(path)
+	return first, t.endOf(first, len(t.order), path), len(path) + 1
 }
 
-// prefixLen is the number of entries, from the first, that are below the folder dir. All that are stand together.
-func prefixLen(entries []Entry, dir string) int {
-	return sort.Search(len(entries), func(i int) bool { return !isBelow(entries[i].Path, dir) })
+// endOf is the place behind the last of the files from first on that are below the folder dir. All that are stand together.
+func (t *Tree) endOf(first, end int, dir string) int {
+	return first + sort.Search(end-first, func(i int) bool { return !isBelow(t.path(first+i), dir) })
 }
 
 // isBelow reports whether path is inside the folder dir, which is not the root.
@@ -228,15 +258,4 @@ func commonLen(a, b string) int {
 		}
 	}
 	return n
-}
-
-// locatorBytes is what a locator holds outside its entry. The blob of a Range is shared by all entries.
-func locatorBytes(l Locator) int64 {
-	switch l := l.(type) {
-	case Inline:
-		return int64(unsafe.Sizeof(l)) + int64(len(l.Data))
-	case Range:
-		return int64(unsafe.Sizeof(l))
-	}
-	return 0
 }

@@ -58,7 +58,7 @@ func newDomain(t testing.TB, files map[string][]byte) *domain {
 			Sum: sha256.Sum256(data), HasSum: true, Locator: archive.Range{Codec: archive.Zstd},
 		})
 	}
-	tree, err := archive.NewTree(entries)
+	tree, err := archive.NewTree(archive.Entries(entries))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package server
 
 import (
 	"iter"
-	"slices"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -48,8 +47,7 @@ func (s *readService) List(req *blobdv1.ListRequest, stream grpc.ServerStreaming
 // nodesOf is what is in a folder, or all that is below it.
 func nodesOf(t *archive.Tree, folder string, recursive bool) (iter.Seq[archive.Node], error) {
 	if !recursive {
-		nodes, err := t.ReadDir(folder)
-		return slices.Values(nodes), err
+		return t.ReadDir(folder)
 	}
 	n, err := t.Stat(folder)
 	if err != nil {

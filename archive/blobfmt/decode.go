@@ -17,7 +17,7 @@ import (
 // Limits bound what Decode takes on; zero values are the defaults.
 type Limits struct {
 	IndexBytes int64 // 64 MiB: about 450,000 files; the published writer stops at 200,000
-	Entries    int   // 1,000,000: a tree of as many takes some 180 MB
+	Entries    int   // 1,000,000: to sort as many that a hostile index has in the worst order takes some seconds
 }
 
 const (
@@ -56,8 +56,8 @@ const (
 // Decode reads an index whose data layer is data. It checks everything that can be checked without the data: each
 // offset inside raw, each entry's range inside the data layer, the paths (archive.NewTree), and that index and manifest
 // mean the same data. In the tree each file of a size above 0 has a Range of a length above 0, and an empty one has
-// none to fetch. It fails with fault.IndexInvalid, naming the entry and what is wrong with it. The tree keeps nothing
-// of raw.
+// none to fetch. It fails with fault.IndexInvalid, naming the entry and what is wrong with it. The tree keeps raw, which
+// nobody may change any more, and four bytes for each entry.
 func Decode(raw []byte, data oci.Descriptor, lim Limits) (*archive.Tree, error) {
 	if lim.IndexBytes <= 0 {
 		lim.IndexBytes = defaultIndexBytes
@@ -85,21 +85,21 @@ func Decode(raw []byte, data oci.Descriptor, lim Limits) (*archive.Tree, error) 
 	if err := checkRoot(r, root, data); err != nil {
 		return nil, err
 	}
-	entries := make([]archive.Entry, count)
 	pathBytes := 0
-	for i := range entries {
-		if err := decodeEntry(r, slots+4*int64(i), &entries[i], &data); err != nil {
+	for i := range count {
+		var e archive.Entry
+		if err := decodeEntry(r, slots+4*i, &e, &data); err != nil {
 			name := fmt.Sprintf("entry %d", i)
-			if entries[i].Path != "" {
-				name = fmt.Sprintf("entry %.256q", entries[i].Path)
+			if e.Path != "" {
+				name = fmt.Sprintf("entry %.256q", e.Path)
 			}
 			return nil, invalid(name, "%w", err)
 		}
-		if pathBytes += len(entries[i].Path); pathBytes > len(raw) {
+		if pathBytes += len(e.Path); pathBytes > len(raw) {
 			return nil, invalid("index", "its entries share the bytes of their paths")
 		}
 	}
-	return archive.NewTree(entries)
+	return archive.NewTree(&entries{raw: raw, slots: slots, count: int(count), data: &data})
 }
 
 // checkRoot compares what the index says about itself and its data with what we can read and with the manifest.
@@ -130,14 +130,15 @@ func checkRoot(r *reader, root table, data oci.Descriptor) error {
 	return nil
 }
 
-// decodeEntry reads the entry whose offset stands at slot. It leaves e.Path set, as far as it could be read, when it fails.
+// decodeEntry reads the entry whose offset stands at slot; its path shares the index's memory. It leaves e.Path set, as
+// far as it could be read, when it fails.
 func decodeEntry(r *reader, slot int64, e *archive.Entry, data *oci.Descriptor) error {
 	t := r.table(r.follow(slot))
 	at, n, _ := r.vector(t, entryPath, 1)
 	if n > archive.MaxPath {
 		return fmt.Errorf("its path has %d bytes, more than %d", n, archive.MaxPath)
 	}
-	e.Path = string(r.bytes(at, n))
+	e.Path = text(r.bytes(at, n))
 	at, n, _ = r.vector(t, entryHash, 1)
 	if !r.outside && n != sumSize {
 		return fmt.Errorf("its hash has %d bytes, not %d", n, sumSize)

@@ -1,5 +1,7 @@
 package blobfmt
 
+import "encoding/binary"
+
 // reader reads a FlatBuffers buffer that may say anything. Every access is checked against the buffer; the first one
 // that falls outside sets outside, and that and all that follow from it read as zero, so the caller checks once for a
 // group of reads. Nothing is assumed about alignment. Positions are int64, which no sum of a position and a 32-bit
@@ -18,13 +20,20 @@ func (r *reader) bytes(pos, n int64) []byte {
 	return r.buf[pos : pos+n]
 }
 
-// uint reads a little-endian integer of the given width in bytes.
+// uint reads a little-endian integer of the given width in bytes: 1, 2, 4 or 8.
 func (r *reader) uint(pos, width int64) uint64 {
-	var v uint64
-	for i, b := range r.bytes(pos, width) {
-		v |= uint64(b) << (8 * i)
+	b := r.bytes(pos, width)
+	switch {
+	case b == nil:
+		return 0
+	case width == 1:
+		return uint64(b[0])
+	case width == 2:
+		return uint64(binary.LittleEndian.Uint16(b))
+	case width == 4:
+		return uint64(binary.LittleEndian.Uint32(b))
 	}
-	return v
+	return binary.LittleEndian.Uint64(b)
 }
 
 // follow returns where the forward offset at pos points.

@@ -36,7 +36,7 @@ func checkInvariants(t *testing.T, tree *archive.Tree, data oci.Descriptor) {
 		if r.Codec != archive.Stored && r.Codec != archive.Zstd || r.Codec == archive.Stored && r.Length != e.Size {
 			t.Errorf("%q: codec %d, %d bytes for a size of %d", e.Path, r.Codec, r.Length, e.Size)
 		}
-		if got, err := tree.Lookup(e.Path); got != e {
+		if got, err := tree.Lookup(e.Path); err != nil || *got != *e {
 			t.Errorf("Lookup(%q) = %v, %v", e.Path, got, err)
 		}
 	}
