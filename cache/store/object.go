@@ -32,6 +32,7 @@ type Object struct {
 	size   int64
 	check  Check         // nil: its bytes are the caller's to check
 	stamp  atomic.Uint64 // of the file when it was last found good
+	spoilt atomic.Bool   // it was found bad while it was open
 	closed atomic.Bool
 
 	checking sync.Mutex // held while the file is checked anew
@@ -282,48 +283,40 @@ func (c *Class) Put(ctx context.Context, key Key, data []byte) error {
 // ReadAt reads as io.ReaderAt does. When the file was touched since it was opened it is checked anew first: one that
 // somebody wrote to is ErrNotFound from then on, and none of its bytes stay in p.
 func (o *Object) ReadAt(p []byte, off int64) (int, error) {
-	for range openTries {
+	for tries := openTries; tries > 0 && !o.spoilt.Load(); tries-- {
 		n, err := o.f.ReadAt(p, off)
-		if o.check == nil {
-			return n, err
-		}
-		same, gone := o.unchanged()
-		if same {
+		if o.check == nil || o.unchanged() {
 			return n, err
 		}
 		clear(p[:n])
-		if gone != nil {
-			return 0, gone
-		}
 	}
 	return 0, ErrNotFound
 }
 
 // unchanged reports whether the file is as it was when it was last found good: then what was read before is good. When it
-// is not, it is checked; without an error it is good now, and is to be read again.
-func (o *Object) unchanged() (same bool, err error) {
+// is not it is checked, and is to be read again unless it was found bad.
+func (o *Object) unchanged() bool {
 	in, err := o.f.Stat()
 	if err != nil {
 		o.c.s.trouble(err)
-		return false, err
+		return false
 	}
 	if in.Stamp == o.stamp.Load() {
-		return true, nil
+		return true
 	}
 	o.checking.Lock()
 	defer o.checking.Unlock()
-	if in.Stamp == o.stamp.Load() {
-		return false, nil
-	}
-	if in.Size != o.size {
+	switch {
+	case in.Stamp == o.stamp.Load() || o.spoilt.Load(): // found out by another reader
+	case in.Size != o.size:
+		o.spoilt.Store(true)
 		o.c.dropBad(o.h.ref.key, in)
-		return false, ErrNotFound
+	case o.verify(in) != nil:
+		o.spoilt.Store(true)
+	default:
+		o.stamp.Store(in.Stamp)
 	}
-	if err := o.verify(in); err != nil {
-		return false, err
-	}
-	o.stamp.Store(in.Stamp)
-	return false, nil
+	return false
 }
 
 // Size returns the object's length in bytes.

@@ -12,9 +12,11 @@ import (
 
 // damage is what can happen to a file between two readings.
 type damage struct {
-	name  string
-	do    func(path string) error
-	count bool // it is a corruption, not just absent
+	name    string
+	do      func(path string) error
+	count   bool // it is a corruption, not just absent
+	stays   bool // what is there now is not ours to remove
+	inPlace bool // who has the file open is affected
 }
 
 func flip(at func(size int64) int64) func(string) error {
@@ -55,19 +57,60 @@ func truncate(size func(int64) int64) func(string) error {
 }
 
 func damages() []damage {
-	return []damage{
-		{"first byte flipped", flip(func(int64) int64 { return 0 }), true},
-		{"middle byte flipped", flip(func(n int64) int64 { return n / 2 }), true},
-		{"last byte flipped", flip(func(n int64) int64 { return n - 1 }), true},
-		{"cut in half", truncate(func(n int64) int64 { return n / 2 }), true},
-		{"last byte cut", truncate(func(n int64) int64 { return n - 1 }), true},
-		{"emptied", truncate(func(int64) int64 { return 0 }), true},
-		{"longer", truncate(func(n int64) int64 { return n + 1 }), true},
-		{"removed", os.Remove, false},
-		{"a folder", func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) }, true},
-		{"a link", func(path string) error {
-			return errors.Join(os.Rename(path, path+".away"), os.Symlink(path+".away", path))
-		}, true},
+	inPlace := func(name string, do func(string) error) damage {
+		return damage{name: name, do: do, count: true, inPlace: true}
+	}
+	instead := func(name string, make func(string) error) damage {
+		do := func(path string) error { return errors.Join(os.Rename(path, path+".away"), make(path)) }
+		return damage{name: name, do: do, count: true, stays: true}
+	}
+	all := []damage{
+		inPlace("first byte flipped", flip(func(int64) int64 { return 0 })),
+		inPlace("middle byte flipped", flip(func(n int64) int64 { return n / 2 })),
+		inPlace("last byte flipped", flip(func(n int64) int64 { return n - 1 })),
+		inPlace("cut in half", truncate(func(n int64) int64 { return n / 2 })),
+		inPlace("last byte cut", truncate(func(n int64) int64 { return n - 1 })),
+		inPlace("emptied", truncate(func(int64) int64 { return 0 })),
+		inPlace("longer", truncate(func(n int64) int64 { return n + 1 })),
+		inPlace("written over", overwrite),
+		inPlace("written over, its time put back", keepingTime(overwrite)),
+		{name: "replaced", do: replace, count: true},
+		{name: "removed", do: os.Remove},
+		instead("a folder", func(path string) error { return os.Mkdir(path, 0o700) }),
+		instead("a link", func(path string) error { return os.Symlink(path+".away", path) }),
+	}
+	for name, make := range special() {
+		all = append(all, instead(name, make))
+	}
+	return all
+}
+
+// overwrite puts as many other bytes in the place of a file's.
+func overwrite(path string) error {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.Chmod(path, 0o600), os.WriteFile(path, Data(99, int(fi.Size())), 0o600))
+}
+
+// replace puts another file of the same size in a file's place.
+func replace(path string) error {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.WriteFile(path+".new", Data(98, int(fi.Size())), 0o600), os.Rename(path+".new", path))
+}
+
+// keepingTime makes a damage one that does not show in the file's mtime.
+func keepingTime(do func(string) error) func(string) error {
+	return func(path string) error {
+		fi, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		return errors.Join(do(path), os.Chtimes(path, fi.ModTime(), fi.ModTime()))
 	}
 }
 
@@ -103,20 +146,20 @@ func testBadObjects(t *testing.T, open Opener) {
 				if _, err := c.Open(k, CheckSum(k)); !errors.Is(err, store.ErrNotFound) {
 					t.Fatalf("a bad object is not a miss: %v", err)
 				}
-				if got := obs.Corruptions("data"); (got == 1) != d.count && !(restart && d.name == "a folder" || restart && d.name == "a link") {
+				if got := obs.Corruptions("data"); (got == 1) != d.count && !(restart && d.stays) {
 					t.Errorf("%d corruptions were counted", got)
 				}
 				if c.Contains(k) {
 					t.Error("it is still contained")
 				}
 				if d.name == "a folder" {
-					return // stays in the way: not ours to remove
+					return // it stays in the way
 				}
 				put(t, c, data)
 				if got, err := c.Get(k, nil); err != nil || !bytes.Equal(got, data) {
 					t.Errorf("after it was fetched again: %d bytes, %v", len(got), err)
 				}
-				if d.name != "a link" {
+				if !d.stays {
 					sameAsDisk(t, s, opts)
 				}
 			})

@@ -288,16 +288,23 @@ func testPartials(t *testing.T, open Opener) {
 	})
 }
 
-func testBadPartials(t *testing.T, open Opener) {
-	const blocks, size = 4, 4*store.BlockSize - 50
+// partialDamage is what can happen to the file of a partial of partialSize bytes that has the blocks 0, 1 and 3.
+type partialDamage struct {
+	name  string
+	do    func(string) error
+	want  []int // blocks that are left
+	count int
+}
+
+// partialSize makes four blocks.
+const partialSize = 4*store.BlockSize - 50
+
+// partialDamages has one for each field of the file's format.
+func partialDamages() []partialDamage {
+	const blocks, size = 4, partialSize
 	const header, records = blocks * store.BlockSize, blocks*store.BlockSize + 64
 	at := func(n int64) func(int64) int64 { return func(int64) int64 { return n } }
-	for i, d := range []struct {
-		name  string
-		do    func(string) error
-		want  []int // blocks that are left of 0, 1 and 3
-		count int
-	}{
+	return []partialDamage{
 		{"bytes of a block", flip(at(store.BlockSize + 5)), []int{0, 3}, 1},
 		{"bytes of the last block", flip(at(size - 1)), []int{0, 1}, 1},
 		{"bytes of an absent block", flip(at(2*store.BlockSize + 5)), []int{0, 1, 3}, 0},
@@ -330,7 +337,12 @@ func testBadPartials(t *testing.T, open Opener) {
 		{"emptied", truncate(at(0)), nil, 1},
 		{"longer", truncate(func(n int64) int64 { return n + 1 }), nil, 1},
 		{"removed", os.Remove, nil, 0},
-	} {
+	}
+}
+
+func testBadPartials(t *testing.T, open Opener) {
+	const blocks, size = 4, partialSize
+	for i, d := range partialDamages() {
 		t.Run(d.name, func(t *testing.T) {
 			opts := Options(t, 16<<20)
 			obs := &Observer{}

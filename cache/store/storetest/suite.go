@@ -20,6 +20,7 @@ func Run(t *testing.T, open Opener) {
 		{"BadObjects", testBadObjects},
 		{"Partials", testPartials},
 		{"BadPartials", testBadPartials},
+		{"InUse", testInUse},
 		{"Eviction", testEviction},
 		{"Held", testHeld},
 		{"Budget", testBudget},
