@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -261,13 +262,12 @@ func forbidden(r fault.Reason, what, host, answered string) *fault.Error {
 
 // checkRange holds a 206 against what was asked for.
 func checkRange(c *call, header http.Header) *fault.Error {
-	value := header.Get("Content-Range")
+	values := header.Values("Content-Range")
 	want := fmt.Sprintf("bytes %d-%d/", c.offset, c.offset+c.length-1)
-	total, ok := strings.CutPrefix(value, want)
-	if n, err := strconv.ParseInt(total, 10, 64); !ok || total != "*" && (err != nil || n != c.size) {
-		return fault.New(fault.BadRange, "asked for %s%d, answered with %q", want, c.size, value)
+	if len(values) == 1 && (values[0] == want+strconv.FormatInt(c.size, 10) || values[0] == want+"*") {
+		return nil
 	}
-	return nil
+	return fault.New(fault.BadRange, "asked for %s%d, answered with %.256q", want, c.size, values)
 }
 
 // checkLength holds the announced length against the descriptor before anything is read.
@@ -287,8 +287,9 @@ func retryAfter(value string, now time.Time) (time.Duration, bool) {
 	if value == "" {
 		return 0, false
 	}
-	if n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 32); err == nil {
-		return time.Duration(max(n, 0)) * time.Second, true
+	n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
+	if err == nil || errors.Is(err, strconv.ErrRange) { // n is then the nearest that there is
+		return time.Duration(min(max(n, 0), math.MaxInt64/int64(time.Second))) * time.Second, true
 	}
 	if at, err := http.ParseTime(value); err == nil {
 		return max(at.Sub(now), 0), true

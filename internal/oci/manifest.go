@@ -2,7 +2,9 @@ package oci
 
 import (
 	"encoding/json"
+	"fmt"
 	"mime"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -50,7 +52,8 @@ func (m Manifest) IsIndex() bool {
 // ParseManifest reads raw as mediaType says, which is the Content-Type it came with (parameters are ignored); when that
 // is empty, the body's own mediaType decides. It fails with fault.MediaType for anything that is not one of
 // ManifestMediaTypes, and with fault.ManifestInvalid for a body that contradicts its type, is ambiguous (both
-// `manifests` and `layers`), or holds a descriptor without a valid digest or with a negative size.
+// `manifests` and `layers`, a key said twice or misspelt), or holds a descriptor without a valid digest or with a negative
+// size. What it allocates is a small multiple of raw.
 func ParseManifest(mediaType string, raw []byte) (Manifest, error) {
 	if mt, _, err := mime.ParseMediaType(mediaType); err == nil {
 		mediaType = mt
@@ -65,7 +68,10 @@ func ParseManifest(mediaType string, raw []byte) (Manifest, error) {
 		Subject       *Descriptor       `json:"subject"`
 		Annotations   map[string]string `json:"annotations"`
 	}
-	jsonErr := json.Unmarshal(raw, &body)
+	jsonErr := checkShape(raw)
+	if jsonErr == nil {
+		jsonErr = json.Unmarshal(raw, &body)
+	}
 	if mediaType == "" {
 		mediaType = body.MediaType
 	}
@@ -102,17 +108,20 @@ func ParseManifest(mediaType string, raw []byte) (Manifest, error) {
 			m.ArtifactType = m.Config.MediaType
 		}
 	}
-	all := append(append([]Descriptor(nil), m.Layers...), m.Manifests...)
-	if body.Config != nil {
-		all = append(all, m.Config)
+	bad := func(d Descriptor) bool { return d.Digest.Validate() != nil || d.Size < 0 }
+	for _, list := range [][]Descriptor{m.Layers, m.Manifests} {
+		if i := slices.IndexFunc(list, bad); i >= 0 {
+			return invalid(badDescriptor(list[i]))
+		}
 	}
-	if m.Subject != nil {
-		all = append(all, *m.Subject)
-	}
-	for _, d := range all {
-		if err := d.Digest.Validate(); err != nil || d.Size < 0 {
-			return invalid("it holds a descriptor without a valid digest and size: " + d.Digest.String())
+	for _, d := range []*Descriptor{body.Config, m.Subject} {
+		if d != nil && bad(*d) {
+			return invalid(badDescriptor(*d))
 		}
 	}
 	return m, nil
+}
+
+func badDescriptor(d Descriptor) string {
+	return fmt.Sprintf("it holds a descriptor without a valid digest and size: %.256s", d.Digest)
 }

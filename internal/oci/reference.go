@@ -3,6 +3,9 @@
 package oci
 
 import (
+	"net/url"
+	"strconv"
+
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
@@ -31,6 +34,10 @@ func ParseReference(s string) (Reference, error) {
 	}
 	named = reference.TagNameOnly(named)
 	r := Reference{Registry: reference.Domain(named), Repository: reference.Path(named)}
+	if !validHost(r.Registry) {
+		return Reference{}, fault.New(fault.InvalidReference, "reference %q: %s is no host[:port]", s, r.Registry).
+			Try("write it as registry/repository:tag or registry/repository@sha256:…")
+	}
 	if t, ok := named.(reference.Tagged); ok {
 		r.Tag = t.Tag()
 	}
@@ -42,6 +49,17 @@ func ParseReference(s string) (Reference, error) {
 		}
 	}
 	return r, nil
+}
+
+// validHost reports whether an URL can have this host: the library takes any hex digits for an IPv6 address, and any
+// digits for a port.
+func validHost(host string) bool {
+	u, err := url.Parse("https://" + host)
+	if err != nil || u.Port() == "" {
+		return err == nil
+	}
+	_, err = strconv.ParseUint(u.Port(), 10, 16)
+	return err == nil
 }
 
 // Name is registry/repository.
