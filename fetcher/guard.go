@@ -1,7 +1,6 @@
 package fetcher
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -196,7 +195,8 @@ func (g *guard) judge(ctx context.Context, cancel context.CancelCauseFunc, c *ca
 	return nil
 }
 
-// readAll takes a manifest in.
+// readAll takes a manifest in. regclient sees none of it: what it would make of a hostile one takes a hundred times as
+// much memory, and what it thinks of it does not count.
 func (g *guard) readAll(ctx context.Context, c *call, res *http.Response) error {
 	h := g.session.host
 	if c.head {
@@ -215,7 +215,8 @@ func (g *guard) readAll(ctx context.Context, c *call, res *http.Response) error 
 		return fault.New(fault.ManifestInvalid, "%s: a manifest of more than %d bytes", c.what(h.name), g.limits(c).ManifestBytes)
 	}
 	_ = res.Body.Close()
-	c.raw, res.Body = raw, io.NopCloser(bytes.NewReader(raw))
+	c.raw, res.Body, res.ContentLength = raw, http.NoBody, 0
+	res.Header.Del("Content-Length")
 	return nil
 }
 

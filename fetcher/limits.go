@@ -17,7 +17,7 @@ type Limits struct {
 	Mirror time.Duration
 
 	ManifestBytes int64 // 4 MiB, as the distribution spec asks registries to accept at least
-	TokenBytes    int64 // 1 MiB; real ones have some kilobytes
+	TokenBytes    int64 // 64 KiB, as much as a server takes in headers; 2,048 sessions keep theirs
 
 	Tries      int           // 3 requests before a failing host is believed
 	RetryTime  time.Duration // 2 s after which no new try begins
@@ -42,7 +42,7 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.MinRate, 8<<10)
 	orDefault(&l.Mirror, 5*time.Second)
 	orDefault(&l.ManifestBytes, 4<<20)
-	orDefault(&l.TokenBytes, 1<<20)
+	orDefault(&l.TokenBytes, 64<<10)
 	orDefault(&l.Tries, 3)
 	orDefault(&l.RetryTime, 2*time.Second)
 	orDefault(&l.RetryWait, 500*time.Millisecond)
