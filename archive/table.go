@@ -46,12 +46,14 @@ func (es Entries) MemoryBytes() int64 {
 	return n
 }
 
-// locatorBytes is what a locator holds outside its entry. The blob of a Range is shared by all entries.
+// locatorBytes is what a locator holds outside its entry. The blobs of ranges and members are shared by all entries.
 func locatorBytes(l Locator) int64 {
 	switch l := l.(type) {
 	case Inline:
 		return int64(unsafe.Sizeof(l)) + int64(len(l.Data))
 	case Range:
+		return int64(unsafe.Sizeof(l))
+	case Member:
 		return int64(unsafe.Sizeof(l))
 	}
 	return 0

@@ -19,16 +19,20 @@ const anything = "*"
 // rooms says what each room's code (not its tests) may import of ours, beside the vocabulary. A room is a folder with all
 // below it; the longest name that fits a package is its room. Within a room everybody may import everybody.
 var rooms = map[string][]string{
-	"cmd/blobd":         {anything},
-	"server":            {"api", "access", "pullthrough", "archive"}, // the last two for their data types
-	"pullthrough":       {"cache", "cache/store", "archive"},         // upstream and metrics are interfaces
+	"cmd/blobd": {anything},
+	"server":    {"api", "access", "pullthrough", "archive"}, // the last two for their data types
+	// Upstream and metrics are interfaces.
+	"pullthrough":       {"cache", "cache/store", "archive", "archive/bundle", "archive/spin", "archive/files"},
 	"cache":             {"cache/store", "internal/vfs"},
 	"cache/store":       {"internal/vfs"},
 	"fetcher":           {"credentials"},
-	"publish":           {"archive", "credentials"},
+	"publish":           {"archive", "archive/spin", "archive/files", "credentials"},
 	"client":            {"api"},
 	"client/clienttest": {"api"},
-	"archive":           {},
+	"archive":           {}, // archive/blobfmt too
+	"archive/bundle":    {"archive"},
+	"archive/spin":      {"archive", "archive/bundle"},
+	"archive/files":     {"archive", "archive/bundle"},
 	"metrics":           {},
 	"access":            {},
 	"config":            {},
@@ -189,6 +193,10 @@ func TestRules(t *testing.T) {
 		{"server", "github.com/regclient/regclient/types/ref", false},
 		{"archive/blobfmt", module + "archive", true},
 		{"archive/blobfmt", module + "cache", false},
+		{"archive/spin", module + "archive/bundle", true},
+		{"archive/spin", module + "archive/files", false},
+		{"archive/files", module + "cache", false},
+		{"archive", module + "archive/bundle", false},
 		{"client", module + "internal/fault", true},
 		{"client", module + "server", false},
 		{"cmd/blobd", module + "internal/registrytest", false},
