@@ -35,6 +35,20 @@ func (x *Indexes) Put(ctx context.Context, d digest.Digest, raw []byte) error {
 	return kept(x.class.Put(ctx, store.KeyOf(d), raw))
 }
 
+// Contains reports whether the index d seems to be here, without reading it.
+func (x *Indexes) Contains(d digest.Digest) bool {
+	return valid(d) == nil && x.class.Contains(store.KeyOf(d))
+}
+
+// Create begins the index d of size bytes, for which room is made first. The caller commits only what is d. It fails with
+// store.ErrTooLarge, ErrNoSpace or ErrOff where it can't be kept.
+func (x *Indexes) Create(ctx context.Context, d digest.Digest, size int64) (*store.Writer, error) {
+	if err := valid(d); err != nil {
+		return nil, err
+	}
+	return x.class.Create(ctx, store.KeyOf(d), size)
+}
+
 func derivedParts(source digest.Digest, deriver string, version int) []string {
 	return []string{"index", source.String(), deriver, strconv.Itoa(version)}
 }

@@ -1,6 +1,7 @@
 package pullthrough
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
@@ -10,7 +11,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/blobd/blobd/archive"
-	"github.com/blobd/blobd/archive/blobfmt"
 	"github.com/blobd/blobd/cache"
 	"github.com/blobd/blobd/cache/store"
 	"github.com/blobd/blobd/internal/fault"
@@ -31,7 +31,7 @@ func (s *Service) Artifacts(ctx context.Context) []ArtifactInfo {
 		if ctx.Err() != nil {
 			break
 		}
-		contents, _ := s.contentsOf(a)
+		contents, _ := s.contentsOf(ctx)(a)
 		infos = append(infos, ArtifactInfo{Artifact: a, Cached: s.caches.Cached(a, contents)})
 	}
 	return infos
@@ -65,7 +65,7 @@ func (s *Service) Remove(ctx context.Context, ref string) (digest.Digest, Report
 	if a.Pinned {
 		return "", Report{}, fault.New(fault.Pinned, "%s is pinned", ref).Try("end that first: blobd unpin %s", ref)
 	}
-	report, err := s.caches.Remove(ctx, a, s.contentsOf)
+	report, err := s.caches.Remove(ctx, a, s.contentsOf(ctx))
 	s.live.clear()
 	return a.Digest, report, err
 }
@@ -147,40 +147,44 @@ func (s *Service) known(text string) (cache.Artifact, error) {
 }
 
 // contentsOf names the files of an artifact as its cached index has them; false where that can't be read.
-func (s *Service) contentsOf(a cache.Artifact) (iter.Seq[digest.Digest], bool) {
-	if t, ok := s.live.get(a.Digest); ok {
+func (s *Service) contentsOf(ctx context.Context) cache.ContentsOf {
+	return func(a cache.Artifact) (iter.Seq[digest.Digest], bool) {
+		live := s.live.hold(a.Digest)
+		defer s.live.release(live)
+		t, ok := s.live.get(live)
+		if !ok {
+			var index, data oci.Descriptor
+			for _, b := range a.Blobs {
+				switch b.Role {
+				case cache.RoleIndex:
+					index = oci.Descriptor{Digest: b.Digest, Size: b.Size}
+				case cache.RoleData:
+					data = oci.Descriptor{Digest: b.Digest, Size: b.Size}
+				}
+			}
+			kept, room, err := s.keptTree(ctx, index, data)
+			if kept == nil || err != nil {
+				return nil, false
+			}
+			t = s.live.bring(live, kept, room)
+		}
 		return digests(t), true
 	}
-	var index, data oci.Descriptor
-	for _, b := range a.Blobs {
-		switch b.Role {
-		case cache.RoleIndex:
-			index = oci.Descriptor{Digest: b.Digest, Size: b.Size}
-		case cache.RoleData:
-			data = oci.Descriptor{Digest: b.Digest, Size: b.Size}
-		}
-	}
-	raw, ok := s.caches.Indexes.Get(index.Digest)
-	if !ok {
-		return nil, false
-	}
-	t, err := blobfmt.Decode(raw, data, blobfmt.Limits{IndexBytes: s.policy.Load().MaxIndex, Entries: maxEntries})
-	if err != nil {
-		return nil, false
-	}
-	return digests(t), true
 }
 
-// digests yields the digest of each file that has bytes, once.
+// digests yields the digest of each file that has bytes, once. It needs t no more when it returns.
 func digests(t *archive.Tree) iter.Seq[digest.Digest] {
+	sums := make([][32]byte, 0, t.Len())
+	for e := range t.All() {
+		if e.HasSum {
+			sums = append(sums, e.Sum)
+		}
+	}
+	slices.SortFunc(sums, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
+	sums = slices.Compact(sums)
 	return func(yield func(digest.Digest) bool) {
-		seen := make(map[[32]byte]struct{}, t.Len())
-		for e := range t.All() {
-			if _, twice := seen[e.Sum]; twice || !e.HasSum {
-				continue
-			}
-			seen[e.Sum] = struct{}{}
-			if !yield(sumDigest(e)) {
+		for _, sum := range sums {
+			if !yield(digest.NewDigestFromBytes(digest.SHA256, sum[:])) {
 				return
 			}
 		}

@@ -148,8 +148,9 @@ func (b *blob) soon(i int, only *oci.Scope) bool {
 	return f != nil && f.soon(i)
 }
 
-// finish takes f off the list of fetches.
+// finish takes f, which nobody reads any more, off the list of fetches.
 func (b *blob) finish(f *fetch) {
+	f.feed.room.release()
 	b.mu.Lock()
 	b.fetches = slices.DeleteFunc(b.fetches, func(g *fetch) bool { return g == f })
 	b.mu.Unlock()

@@ -142,22 +142,30 @@ func (r *blockReader) load(i int) error {
 
 // loadPast brings block i, and later all after it, past the disk.
 func (r *blockReader) loadPast(i int) error {
-	if r.past == nil {
-		r.past = newFetch(r.blob, r.scope, i, blocksOf(r.limit))
-		r.past.unkept = true
-		r.following[r.past], _ = r.past.feed.join(i)
-		r.past.launch()
+	for {
+		if r.past == nil {
+			r.past = newFetch(r.blob, r.scope, i, blocksOf(r.limit))
+			r.past.unkept = true
+			r.following[r.past], _ = r.past.feed.join(i)
+			r.past.launch()
+		}
+		_, err := r.past.feed.await(r.ctx, r.following[r.past], i)
+		if errors.Is(err, errLagged) { // r took its time, and goes on with another
+			r.unfollow(r.past)
+			r.past = nil
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		n, ok := r.past.feed.copyWindow(i, *r.buf)
+		if !ok {
+			return fault.New(fault.Internal, "block %d of blob %s did not come", i, r.blob.desc.Digest)
+		}
+		r.fetched = true
+		r.take(i, n)
+		return nil
 	}
-	if _, err := r.past.feed.await(r.ctx, r.following[r.past], i); err != nil {
-		return err
-	}
-	n, ok := r.past.feed.copyWindow(i, *r.buf)
-	if !ok {
-		return fault.New(fault.Internal, "block %d of blob %s did not come", i, r.blob.desc.Digest)
-	}
-	r.fetched = true
-	r.take(i, n)
-	return nil
 }
 
 // awaited reports whether block i was not there when r first looked: it came by a fetch that r follows.

@@ -114,7 +114,7 @@ func (s *Service) readSmall(ctx context.Context, scope oci.Scope, e *archive.Ent
 	if err != nil {
 		return smallContent{}, err
 	}
-	defer d.close()
+	defer d.close(s)
 	data := make([]byte, e.Size)
 	if _, err := io.ReadFull(d, data); err != nil {
 		return smallContent{}, err
@@ -162,7 +162,8 @@ func (s *Service) joinContent(key contentKey, scope oci.Scope, e *archive.Entry,
 	}
 	ctx, cancel := context.WithCancel(s.base)
 	f := &contentFlight{svc: s, key: key, entry: e, rng: rng, scope: scope, cancel: cancel, users: 2}
-	f.feed = newFeed(0, f.linger)
+	f.feed = newFeed(0, s.decodeRoom, f.linger)
+	f.feed.needed = s.decodeRoom.contended // with a decoder of its own, a reader begins anew from the start
 	fo, _ := f.feed.join(0)
 	s.contents[key] = f
 	s.goes(func() {
@@ -199,13 +200,17 @@ func (f *contentFlight) run(ctx context.Context) {
 	f.release()
 }
 
-// release gives back one use; the last closes the file.
+// release gives back one use; the last closes the file and gives back the window's room.
 func (f *contentFlight) release() {
 	f.svc.contentMu.Lock()
 	f.users--
 	last := f.users == 0
 	f.svc.contentMu.Unlock()
-	if last && f.file != nil {
+	if !last {
+		return
+	}
+	f.feed.room.release()
+	if f.file != nil {
 		f.file.Close()
 	}
 }
@@ -218,7 +223,7 @@ func (f *contentFlight) transfer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer d.close()
+	defer d.close(s)
 	if !f.key.unkept {
 		if file, err := s.create(ctx, f.entry); err == nil {
 			f.file = file

@@ -1,6 +1,7 @@
 package pullthrough
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"hash"
@@ -13,50 +14,6 @@ import (
 	"github.com/blobd/blobd/internal/oci"
 )
 
-// decoderWindow is the largest zstd window that is decoded: the archives' writer uses 8 MiB.
-const decoderWindow = 16 << 20
-
-// decoders lends zstd decoders: as many at once as it was made for, since each takes up to decoderWindow and more.
-type decoders chan *zstd.Decoder
-
-func newDecoders(n int) decoders {
-	ds := make(decoders, n)
-	for range n {
-		ds <- nil
-	}
-	return ds
-}
-
-// borrow waits for a decoder and points it at r.
-func (ds decoders) borrow(ctx context.Context, r io.Reader) (*zstd.Decoder, error) {
-	select {
-	case z := <-ds:
-		var err error
-		if z == nil {
-			z, err = zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-				zstd.WithDecoderMaxWindow(decoderWindow))
-		} else {
-			err = z.Reset(r)
-		}
-		if err != nil {
-			ds <- nil
-			return nil, err
-		}
-		return z, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// giveBack returns a decoder; one that may have grown large is not kept.
-func (ds decoders) giveBack(z *zstd.Decoder, large bool) {
-	if large || z.Reset(nil) != nil {
-		z.Close()
-		z = nil
-	}
-	ds <- z
-}
-
 // decoding reads an entry's uncompressed bytes out of its blob and checks them: Read ends in io.EOF only when size and
 // digest match, and otherwise in an error, after the blocks that they came from were dropped.
 type decoding struct {
@@ -64,8 +21,9 @@ type decoding struct {
 	rng    archive.Range
 	blocks *blockReader
 	plain  io.Reader
-	pool   decoders      // that zstd is from
 	zstd   *zstd.Decoder // nil for stored bytes
+	light  bool          // zstd is borrowed
+	room   *share        // of zstd and its file's window; nil for stored bytes and small files
 	hash   hash.Hash
 	read   int64
 	err    error // sticky; io.EOF once all is checked
@@ -77,21 +35,46 @@ func (s *Service) decode(ctx context.Context, scope oci.Scope, e *archive.Entry,
 	if fresh {
 		b.forget(rng.Offset, rng.Length)
 	}
-	d := &decoding{entry: e, rng: rng, hash: sha256.New(), pool: s.decoders}
-	if e.Size <= smallFile {
-		d.pool = s.lighter
-	}
+	d := &decoding{entry: e, rng: rng, hash: sha256.New()}
 	d.blocks = s.newBlockReader(ctx, b, scope, rng.Offset, rng.Length)
 	d.plain = d.blocks
 	if rng.Codec == archive.Zstd && e.Size > 0 {
-		z, err := d.pool.borrow(ctx, d.blocks)
-		if err != nil {
-			d.blocks.close()
-			return nil, d.broken(err)
+		if err := d.openFrame(ctx, s); err != nil {
+			d.close(s)
+			return nil, err
 		}
-		d.zstd, d.plain = z, z
 	}
 	return d, nil
+}
+
+// openFrame waits for the frame's first bytes, or for all of a small one, and then for a decoder, so that nobody has one
+// while a registry is slow to begin.
+func (d *decoding) openFrame(ctx context.Context, s *Service) error {
+	d.light = d.entry.Size <= smallFile && d.rng.Length <= smallFile+maxBlock
+	head := make([]byte, zstd.HeaderMaxSize)
+	if d.light {
+		head = make([]byte, d.rng.Length)
+	}
+	n, err := io.ReadFull(d.blocks, head)
+	if err != nil && err != io.ErrUnexpectedEOF {
+		return err
+	}
+	head = head[:n]
+	window := fitWindow(head, d.entry.Size)
+	frame := io.MultiReader(bytes.NewReader(head), d.blocks)
+	if d.light {
+		d.zstd, err = s.decoders.borrow(ctx, frame)
+	} else {
+		if d.room, err = s.decodeRoom.take(ctx, window+decoderBytes); err != nil {
+			return err
+		}
+		d.zstd, err = newDecoder(frame, window)
+	}
+	if err != nil {
+		return d.broken(err)
+	}
+	d.plain = d.zstd
+	return nil
 }
 
 func (d *decoding) Read(p []byte) (int, error) {
@@ -137,7 +120,7 @@ func (d *decoding) check() error {
 
 // broken tells the failure to get bytes from the failure to decode them.
 func (d *decoding) broken(err error) error {
-	if d.zstd == nil || fault.ReasonOf(err) != "" || d.blocks.ctx.Err() != nil {
+	if d.rng.Codec != archive.Zstd || fault.ReasonOf(err) != "" || d.blocks.ctx.Err() != nil {
 		return err
 	}
 	return d.corrupt("its zstd frame can't be decoded", err)
@@ -151,9 +134,16 @@ func (d *decoding) corrupt(why string, cause error) error {
 	return e.Try("if it stays so, the archive or its registry is damaged: push it again")
 }
 
-func (d *decoding) close() {
-	if d.zstd != nil {
-		d.pool.giveBack(d.zstd, d.entry.Size > smallFile)
+func (d *decoding) close(s *Service) {
+	switch {
+	case d.zstd == nil:
+	case d.light:
+		s.decoders.giveBack(d.zstd)
+	default:
+		d.zstd.Close()
+	}
+	if d.room != nil {
+		d.room.release()
 	}
 	d.blocks.close()
 }

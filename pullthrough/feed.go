@@ -9,16 +9,19 @@ import (
 )
 
 const (
-	// windowChunks is how much of an unkept feed stays in memory: 2 MiB of 64 KiB chunks, enough to carry readers over
-	// the jitter of a socket without adding up when many large reads pass through at once.
-	windowChunks = 32
+	// windowMost is how much of an unkept feed stays in memory for the slowest reader: 2 MiB of 64 KiB chunks carry it over
+	// the jitter of a socket. Where there is no room for that it is windowLeast: one chunk to read while one is written.
+	windowLeast, windowMost = 2, 32
 	// laggardGrace is how long the slowest reader of an unkept feed may hold up one that has nothing left to read.
 	laggardGrace = time.Second
+	// stallLimit is how long the readers of an unkept feed may hold up its producer, which has a connection or a decoder
+	// that others may want. They get a producer of their own when they go on.
+	stallLimit = 5 * time.Second
 )
 
 // feed is a growing sequence of chunks, written by one producer and followed by any number of readers. Where the chunks
-// are kept is the producer's affair; a feed whose chunks nothing keeps holds the last windowChunks of them in memory,
-// and its producer waits for the slowest reader, but not for one that holds another up.
+// are kept is the producer's affair; a feed whose chunks nothing keeps holds the last of them in memory, and its producer
+// waits for the slowest reader, but not for one that holds another up, and not for ever.
 type feed struct {
 	mu      sync.Mutex // guards all below
 	first   int        // chunks before it were never part of the feed
@@ -30,6 +33,9 @@ type feed struct {
 	joined  int              // readers so far
 	window  map[int][]byte   // nil where chunks are kept elsewhere
 	held    bool             // it has ended, and its window still serves those who follow it or join them
+	chunks  int              // how many the window may hold
+	room    *share           // what it holds beyond windowLeast
+	needed  func() bool      // reports whether somebody wants what the producer holds while it waits; may be nil: somebody may
 	idle    func(ended bool) // called without mu when the last follower has left before the end, or a held window
 }
 
@@ -40,8 +46,12 @@ type follower struct {
 	lagged  bool // it was left behind and must begin anew elsewhere
 }
 
-func newFeed(first int, idle func(ended bool)) *feed {
-	return &feed{first: first, next: first, changed: make(chan struct{}), readers: make(map[*follower]struct{}), idle: idle}
+// newFeed returns a feed whose window, should it need one, grows in r.
+func newFeed(first int, r *room, idle func(ended bool)) *feed {
+	return &feed{
+		first: first, next: first, changed: make(chan struct{}), readers: make(map[*follower]struct{}), idle: idle,
+		chunks: windowLeast, room: &share{room: r},
+	}
 }
 
 // begin makes chunk first the first one, before any was published.
@@ -157,16 +167,39 @@ func (f *feed) publish() {
 	f.mu.Unlock()
 }
 
-// publishUnkept publishes a chunk that only the window holds, once the readers that count have made room.
+// publishUnkept publishes a chunk that only the window holds, once the readers that count have made room. It fails with
+// errLagged when they don't.
 func (f *feed) publishUnkept(ctx context.Context, chunk []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.window == nil {
-		f.window = make(map[int][]byte, windowChunks+1)
+		f.window = make(map[int][]byte, windowMost+1)
 	}
-	oldest := f.next - windowChunks
+	if err := f.makeRoom(ctx); err != nil {
+		return err
+	}
+	oldest := f.next - f.chunks
+	spare := f.window[oldest]
+	delete(f.window, oldest)
+	f.window[f.next] = append(spare[:0], chunk...)
+	f.next++
+	f.wake()
+	return nil
+}
+
+// makeRoom has the window take one more chunk; the caller holds mu, which is not held while it waits.
+func (f *feed) makeRoom(ctx context.Context) error {
+	var stall *time.Timer
 	var grace <-chan time.Time
-	for f.behind(oldest) {
+	for f.behind(f.next - f.chunks) {
+		if f.chunks < windowMost && f.room.tryGrow(blockSize) {
+			f.chunks++
+			continue
+		}
+		if stall == nil {
+			stall = time.NewTimer(stallLimit)
+			defer stall.Stop()
+		}
 		if grace == nil && f.starving() {
 			timer := time.NewTimer(laggardGrace)
 			defer timer.Stop()
@@ -174,26 +207,27 @@ func (f *feed) publishUnkept(ctx context.Context, chunk []byte) error {
 		}
 		changed := f.changed
 		f.mu.Unlock()
-		late := false
+		late, stalled := false, false
 		select {
 		case <-changed:
 		case <-grace:
 			late = true
+		case <-stall.C:
+			stalled = f.needed == nil || f.needed()
+			stall.Reset(stallLimit)
 		case <-ctx.Done():
 		}
 		f.mu.Lock()
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if stalled {
+			return errLagged
+		}
 		if late {
-			f.eject(oldest)
+			f.eject(f.next - f.chunks)
 		}
 	}
-	spare := f.window[oldest]
-	delete(f.window, oldest)
-	f.window[f.next] = append(spare[:0], chunk...)
-	f.next++
-	f.wake()
 	return nil
 }
 

@@ -29,7 +29,7 @@ type fetch struct {
 func newFetch(b *blob, scope oci.Scope, first, end int) *fetch {
 	f := &fetch{blob: b, scope: scope, first: first, end: end}
 	f.ctx, f.cancel = context.WithCancel(b.owner.svc.base)
-	f.feed = newFeed(first, f.abandon)
+	f.feed = newFeed(first, b.owner.svc.decodeRoom, f.abandon)
 	return f
 }
 

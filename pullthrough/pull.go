@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 
@@ -42,7 +42,8 @@ func (s *Service) Manifest(ctx context.Context, principal, ref string, o Options
 }
 
 // Pull makes the archive that ref points to ready. A tag is never answered with a digest whose manifest and index are
-// not at hand.
+// not at hand. The archive is the caller's until its Release, or until ctx ends: its index takes memory of which there is
+// only so much.
 func (s *Service) Pull(ctx context.Context, principal, ref string, o Options) (*Archive, error) {
 	named, err := oci.ParseReference(ref)
 	if err != nil {
@@ -64,12 +65,16 @@ func (s *Service) Pull(ctx context.Context, principal, ref string, o Options) (*
 	if err != nil {
 		return nil, err
 	}
-	tree, source, err := s.tree(ctx, scope, res.Digest, index, data, o.NoCache)
+	live := s.live.hold(res.Digest)
+	release := sync.OnceFunc(func() { s.live.release(live) })
+	tree, source, err := s.tree(ctx, scope, live, index, data, o.NoCache)
 	if err != nil {
+		release()
 		return nil, err
 	}
+	context.AfterFunc(ctx, release)
 	res.Steps = append(res.Steps, Step{"index", source})
-	a := &Archive{Resolution: res, Tree: tree, StoredSize: index.Size + data.Size, scope: scope}
+	a := &Archive{Resolution: res, Tree: tree, StoredSize: index.Size + data.Size, scope: scope, release: release}
 	_ = s.caches.Catalogue.Record(artifactOf(a, index, data)) // a disk that refuses is the catalogue's to report
 	return a, nil
 }
@@ -151,33 +156,48 @@ func (s *Service) manifest(ctx context.Context, scope oci.Scope, d digest.Digest
 	return m, "upstream", err
 }
 
-// tree brings an archive's index, decoded. What was decoded is shared by everybody for as long as anybody uses it, since
-// a large one takes tens of megabytes.
-func (s *Service) tree(ctx context.Context, scope oci.Scope, of digest.Digest, index, data oci.Descriptor, fresh bool) (*archive.Tree, string, error) {
-	inMemory := "tree\x00" + string(of)
+// tree brings an archive's index, decoded, to those who use it. What was decoded is shared by all of them, since a large
+// one takes tens of megabytes; the memory tier may refuse or drop it while they do.
+func (s *Service) tree(
+	ctx context.Context, scope oci.Scope, live *liveTree, index, data oci.Descriptor, fresh bool,
+) (*archive.Tree, string, error) {
+	inMemory := "tree\x00" + string(live.of)
 	if fresh {
 		s.obs.CacheRequest("index", "bypass")
 	} else {
 		if v, ok := s.caches.Memory.Get(inMemory); ok {
 			s.obs.CacheRequest("memory", "hit")
 			s.obs.CacheRequest("index", "hit")
-			return v.(*archive.Tree), "memory", nil
+			t, err := s.useKept(ctx, live, v.(*archive.Tree))
+			return t, "memory", err
 		}
 		s.obs.CacheRequest("memory", "miss")
-		if t, ok := s.live.get(of); ok {
+		if t, ok := s.live.get(live); ok {
 			s.obs.CacheRequest("index", "hit")
 			return t, "memory", nil
 		}
 	}
-	t, err := s.trees.do(ctx, objectKey{scope, of, fresh}, func(ctx context.Context) (sourced, error) {
-		t, err := s.readTree(ctx, scope, index, data, fresh)
+	t, err := s.trees.do(ctx, objectKey{scope, live.of, fresh}, func(ctx context.Context) (sourced, error) {
+		t, room, err := s.readTree(ctx, scope, index, data, fresh)
 		if err == nil {
-			s.live.put(of, t.tree)
 			s.caches.Memory.Set(inMemory, t.tree, t.tree.MemoryBytes())
+			t.tree = s.live.bring(live, t.tree, room)
 		}
 		return t, err
 	})
 	return t.tree, t.source, err
+}
+
+// useKept gives a tree of the memory tier, which may drop it any time, a share of its own.
+func (s *Service) useKept(ctx context.Context, live *liveTree, kept *archive.Tree) (*archive.Tree, error) {
+	if t, ok := s.live.get(live); ok {
+		return t, nil
+	}
+	room, err := s.indexRoom.take(ctx, kept.MemoryBytes())
+	if err != nil {
+		return nil, err
+	}
+	return s.live.bring(live, kept, room), nil
 }
 
 // sourced is a decoded index and where its bytes came from.
@@ -186,63 +206,77 @@ type sourced struct {
 	source string
 }
 
-// readTree reads and decodes an index from the cache, else from upstream.
-func (s *Service) readTree(ctx context.Context, scope oci.Scope, index, data oci.Descriptor, fresh bool) (sourced, error) {
-	limit := s.policy.Load().MaxIndex
-	if index.Size > limit {
-		return sourced{}, fault.New(fault.IndexInvalid, "index %s has %d bytes, more than the %d that are allowed", index.Digest, index.Size, limit).
+// readTree reads and decodes an index from the cache, else from upstream. The share that it returns is the tree's.
+func (s *Service) readTree(ctx context.Context, scope oci.Scope, index, data oci.Descriptor, fresh bool) (sourced, *share, error) {
+	if limit := s.policy.Load().MaxIndex; index.Size > limit {
+		return sourced{}, nil, fault.New(fault.IndexInvalid, "index %s has %d bytes, more than the %d that are allowed", index.Digest, index.Size, limit).
 			Try("raise max_index_size")
 	}
-	limits := blobfmt.Limits{IndexBytes: limit, Entries: maxEntries}
 	if !fresh {
-		if raw, ok := s.caches.Indexes.Get(index.Digest); ok {
-			if t, err := blobfmt.Decode(raw, data, limits); err == nil {
-				s.obs.CacheRequest("index", "hit")
-				return sourced{t, "cache"}, nil
-			}
+		t, room, err := s.keptTree(ctx, index, data)
+		switch {
+		case err != nil:
+			return sourced{}, nil, err
+		case t != nil:
+			s.obs.CacheRequest("index", "hit")
+			return sourced{t, "cache"}, room, nil
 		}
 		s.obs.CacheRequest("index", "miss")
 	}
-	raw, err := s.fetchIndex(ctx, scope, index)
+	f, err := s.fetchIndex(ctx, scope, index)
 	if errors.Is(err, fault.DigestMismatch) {
-		raw, err = s.fetchIndex(ctx, scope, index) // wrong bytes came: once more, from scratch
+		f, err = s.fetchIndex(ctx, scope, index) // wrong bytes came: once more, from scratch
 	}
 	if err != nil {
 		s.denied(scope, err)
-		return sourced{}, err
+		return sourced{}, nil, err
 	}
-	t, err := blobfmt.Decode(raw, data, limits)
+	defer f.close()
+	raw, room, err := f.take(ctx, s)
 	if err != nil {
-		return sourced{}, fault.Wrap(fault.ReasonOf(err), err, "index %s of %s/%s", index.Digest, scope.Registry, scope.Repository).
+		return sourced{}, nil, err
+	}
+	t, err := s.decodeIndex(raw, data, room)
+	if err != nil {
+		room.release()
+		return sourced{}, nil, fault.Wrap(fault.ReasonOf(err), err, "index %s of %s/%s", index.Digest, scope.Registry, scope.Repository).
 			Try("the archive is damaged: push it again")
 	}
-	_ = s.caches.Indexes.Put(ctx, index.Digest, raw)
-	return sourced{t, "upstream"}, nil
+	f.keep()
+	return sourced{t, "upstream"}, room, nil
 }
 
-// fetchIndex reads an index from upstream to its end, where its digest is checked.
-func (s *Service) fetchIndex(ctx context.Context, scope oci.Scope, index oci.Descriptor) ([]byte, error) {
-	body, err := s.up.Blob(ctx, scope, index)
+// keptTree reads and decodes an index of the cache; nil where it is not there or can't be decoded.
+func (s *Service) keptTree(ctx context.Context, index, data oci.Descriptor) (*archive.Tree, *share, error) {
+	if !s.caches.Indexes.Contains(index.Digest) {
+		return nil, nil, nil
+	}
+	room, err := s.takeForIndex(ctx, index.Size)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer body.Close()
-	raw := make([]byte, index.Size)
-	if _, err := io.ReadFull(body, raw); err != nil {
-		return nil, ended(err, index)
+	if raw, ok := s.caches.Indexes.Get(index.Digest); ok {
+		if t, err := s.decodeIndex(raw, data, room); err == nil {
+			return t, room, nil
+		}
 	}
-	if _, err := io.Copy(io.Discard, body); err != nil {
-		return nil, err
+	room.release()
+	return nil, nil, nil
+}
+
+// takeForIndex takes what an index of size bytes needs while it is decoded.
+func (s *Service) takeForIndex(ctx context.Context, size int64) (*share, error) {
+	return s.indexRoom.take(ctx, blobfmt.DecodeBytes(size, maxEntries))
+}
+
+// decodeIndex decodes raw and leaves room as large as what stays of it.
+func (s *Service) decodeIndex(raw []byte, data oci.Descriptor, room *share) (*archive.Tree, error) {
+	t, err := blobfmt.Decode(raw, data, blobfmt.Limits{IndexBytes: int64(len(raw)), Entries: maxEntries})
+	if err == nil {
+		room.shrink(t.MemoryBytes())
 	}
-	return raw, nil
+	return t, err
 }
 
 // maxEntries is how many files an archive may have: five times what the published writer allows.
 const maxEntries = 1_000_000
-
-func ended(err error, d oci.Descriptor) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fault.Wrap(fault.Truncated, err, "blob %s of %d bytes", d.Digest, d.Size)
-	}
-	return err
-}

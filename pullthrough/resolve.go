@@ -50,7 +50,7 @@ func (s *Service) resolve(ctx context.Context, scope oci.Scope, ref oci.Referenc
 	switch {
 	case err == nil:
 		return resolved(ref, now, 0, "upstream"), nil
-	case ok && !known.Missing && !o.NoCache && !o.RequireFresh && p.MaxStale > 0 && age <= p.MaxStale && mayBeStale(err) && ctx.Err() == nil:
+	case ok && !known.Missing && p.allowsStale(age, o) && mayBeStale(err) && ctx.Err() == nil:
 		res := resolved(ref, known, age, "cache")
 		res.Stale = true
 		return res, nil
@@ -72,6 +72,12 @@ func (s *Service) fresh(ref oci.Reference, age time.Duration, o Options) bool {
 	}
 	ttl := s.policy.Load().TTL(ref)
 	return ttl.Never || !ttl.Asks && age >= 0 && age < ttl.For
+}
+
+// allowsStale reports whether a tag of that age may stand in for an answer. One of a negative age, after the clock was
+// set back, may be as old as anything.
+func (p *Policy) allowsStale(age time.Duration, o Options) bool {
+	return p.MaxStale > 0 && age >= 0 && age <= p.MaxStale && !o.NoCache && !o.RequireFresh
 }
 
 func resolved(ref oci.Reference, r cache.Ref, age time.Duration, source string) Resolution {
@@ -129,6 +135,13 @@ func (s *Service) grantEnd() time.Time {
 	return s.now().Add(grant)
 }
 
+// hasGrant reports whether the scope's grant lasts. One that has more left than a whole grant was given before the clock
+// was set back, or under a policy that is no longer in force: how old it is nobody knows.
+func (s *Service) hasGrant(scope oci.Scope) bool {
+	left, whole := s.caches.Catalogue.GrantLeft(scope, s.now()), s.policy.Load().Grant
+	return left > 0 && (whole <= 0 || left <= whole)
+}
+
 // denied ends the scope's grant when the registry refused it, and reports whether it did.
 func (s *Service) denied(scope oci.Scope, err error) bool {
 	switch fault.ReasonOf(err) {
@@ -142,7 +155,7 @@ func (s *Service) denied(scope oci.Scope, err error) bool {
 // resolveDigest lets a digest stand for itself, once the scope was let in by its registry.
 func (s *Service) resolveDigest(ctx context.Context, scope oci.Scope, ref oci.Reference, o Options) (Resolution, error) {
 	res := Resolution{Reference: ref.WithDigest(ref.Digest), Digest: ref.Digest, Steps: []Step{{"ref", "request"}}}
-	if o.NoCache || s.caches.Catalogue.Granted(scope, s.now()) || !s.holds(ref.Digest) {
+	if o.NoCache || s.hasGrant(scope) || !s.holds(ref.Digest) {
 		return res, nil // the manifest's fetch, if there is one, is the proof
 	}
 	_, err := s.tags.do(ctx, tagKey{scope, ref.Digest.String()}, func(ctx context.Context) (cache.Ref, error) {

@@ -105,7 +105,11 @@ type Archive struct {
 	Tree       *archive.Tree
 	StoredSize int64 // bytes of the artifact's blobs in the registry
 	scope      oci.Scope
+	release    func()
 }
+
+// Release ends the use of a: it gives the memory of its index back to others. What was read from it stays.
+func (a *Archive) Release() { a.release() }
 
 // Progress is how far a Prefetch has come.
 type Progress struct {
@@ -119,12 +123,6 @@ type ArtifactInfo struct {
 	cache.Artifact
 	Cached int64 // bytes, those that other artifacts name too
 }
-
-// decodersAtOnce is how many zstd decoders run at once for large files, and as many for small ones, which must not wait for
-// eight large ones that a slow registry or reader holds up. Each takes up to two windows of memory, which makes 128 MiB
-// with the archive writer's 8 MiB, and next to nothing for its small files; more would not be faster, since decoding is
-// bound by the processor.
-const decodersAtOnce = 8
 
 // Service answers for all callers of one daemon. It is safe for concurrent use.
 type Service struct {
@@ -149,10 +147,12 @@ type Service struct {
 	smalls    *group[contentKey, smallContent]
 	live      liveTrees
 	blobs     *blobs
-	decoders  decoders
-	lighter   decoders      // those for small files
-	checking  chan struct{} // holds a token while a whole blob is checked
-	blockBufs sync.Pool     // of *[]byte of blockSize
+	decoders  decoders // those for small files
+	// What is taken of both rooms is taken of the first first: whoever has room to decode never waits for an index.
+	indexRoom  *room         // for decoded indexes
+	decodeRoom *room         // for decoders of large files, and what waits in memory for readers
+	checking   chan struct{} // holds a token while a whole blob is checked
+	blockBufs  sync.Pool     // of *[]byte of blockSize
 
 	pinning sync.Mutex // makes weighing a pin and making it one step
 
@@ -171,7 +171,9 @@ func New(caches *cache.Caches, up Upstream, policy Policy, obs Observer, now fun
 	s.trees = newGroup[objectKey, sourced](s)
 	s.smalls = newGroup[contentKey, smallContent](s)
 	s.blobs = &blobs{svc: s, open: make(map[blobKey]*blob)}
-	s.decoders, s.lighter = newDecoders(decodersAtOnce), newDecoders(decodersAtOnce)
+	s.decoders = newDecoders()
+	indexes, decoding := roomSizes()
+	s.indexRoom, s.decodeRoom = newRoom("indexes", indexes), newRoom("decoding", decoding)
 	s.checking = make(chan struct{}, 1)
 	s.blockBufs.New = func() any { b := make([]byte, blockSize); return &b }
 	return s

@@ -102,6 +102,12 @@ func Decode(raw []byte, data oci.Descriptor, lim Limits) (*archive.Tree, error) 
 	return archive.NewTree(&entries{raw: raw, slots: slots, count: int(count), data: &data})
 }
 
+// DecodeBytes is the most memory that an index of size bytes takes while it is decoded, and the tree that is made of it:
+// the index, four bytes an entry for the order, and 24 to sort.
+func DecodeBytes(size int64, entries int) int64 {
+	return size + 28*min(int64(entries), size/minEntryBytes)
+}
+
 // checkRoot compares what the index says about itself and its data with what we can read and with the manifest.
 func checkRoot(r *reader, root table, data oci.Descriptor) error {
 	version := r.field(root, indexVersion, 4, 1)

@@ -1,0 +1,127 @@
+package pullthrough
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/blobd/blobd/cache/store"
+	"github.com/blobd/blobd/internal/fault"
+	"github.com/blobd/blobd/internal/oci"
+)
+
+// fetchedIndex is an index that came from upstream and is not in the cache yet. It waits on disk, so that one that comes
+// slowly takes no memory from others meanwhile, or in memory where the disk won't have it.
+type fetchedIndex struct {
+	desc oci.Descriptor
+	file *store.Writer // nil where it is in memory
+	raw  []byte
+	room *share // of raw
+}
+
+// fetchIndex reads an index from upstream to its end, where its digest is checked.
+func (s *Service) fetchIndex(ctx context.Context, scope oci.Scope, index oci.Descriptor) (*fetchedIndex, error) {
+	if file, err := s.caches.Indexes.Create(ctx, index.Digest, index.Size); err == nil {
+		f := &fetchedIndex{desc: index, file: file}
+		disk := &diskWriter{w: file}
+		err := s.fetchIndexInto(ctx, scope, index, func(body io.Reader) error {
+			_, err := io.Copy(disk, body)
+			return err
+		})
+		if err == nil && file.Size() != index.Size {
+			err = ended(io.ErrUnexpectedEOF, index)
+		}
+		if err == nil {
+			return f, nil
+		}
+		f.close()
+		if disk.err == nil {
+			return nil, err
+		}
+	}
+	room, err := s.takeForIndex(ctx, index.Size)
+	if err != nil {
+		return nil, err
+	}
+	f := &fetchedIndex{desc: index, raw: make([]byte, index.Size), room: room}
+	err = s.fetchIndexInto(ctx, scope, index, func(body io.Reader) error {
+		if _, err := io.ReadFull(body, f.raw); err != nil {
+			return ended(err, index)
+		}
+		_, err := io.Copy(io.Discard, body)
+		return err
+	})
+	if err != nil {
+		f.close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (s *Service) fetchIndexInto(ctx context.Context, scope oci.Scope, index oci.Descriptor, read func(io.Reader) error) error {
+	body, err := s.up.Blob(ctx, scope, index)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	return read(body)
+}
+
+// take returns the index's bytes, and the share that they are in.
+func (f *fetchedIndex) take(ctx context.Context, s *Service) ([]byte, *share, error) {
+	if f.file == nil {
+		room := f.room
+		f.room = nil
+		return f.raw, room, nil
+	}
+	room, err := s.takeForIndex(ctx, f.desc.Size)
+	if err != nil {
+		return nil, nil, err
+	}
+	raw := make([]byte, f.desc.Size)
+	if _, err := f.file.ReadAt(raw, 0); err != nil && err != io.EOF {
+		room.release()
+		return nil, nil, err
+	}
+	if got := f.desc.Digest.Algorithm().FromBytes(raw); got != f.desc.Digest {
+		room.release()
+		return nil, nil, fault.New(fault.DigestMismatch, "index %s: the disk gave back other bytes", f.desc.Digest).Try("check the disk of the cache")
+	}
+	return raw, room, nil
+}
+
+// keep gives the index to the cache.
+func (f *fetchedIndex) keep() {
+	if f.file != nil {
+		_ = f.file.Commit() // a disk that refuses is the store's to report
+	}
+}
+
+// close gives back what was not taken or kept.
+func (f *fetchedIndex) close() {
+	if f.file != nil {
+		_ = f.file.Close()
+	}
+	if f.room != nil {
+		f.room.release()
+	}
+}
+
+// diskWriter tells a disk that fails from a body that does.
+type diskWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (d *diskWriter) Write(p []byte) (n int, err error) {
+	n, err = d.w.Write(p)
+	d.err = err
+	return n, err
+}
+
+func ended(err error, d oci.Descriptor) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fault.Wrap(fault.Truncated, err, "blob %s of %d bytes", d.Digest, d.Size)
+	}
+	return err
+}
