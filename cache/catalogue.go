@@ -176,6 +176,7 @@ func (c *Catalogue) Forget(registry, repository string, d digest.Digest) error {
 // Grant remembers that upstream lets scope read its repository, until then. Durable, but that an end less than an hour
 // later than the one on disk is not written down.
 func (c *Catalogue) Grant(scope oci.Scope, until time.Time) error {
+	until = until.Round(0) // by the wall clock, as it will be after a restart
 	if c.extend(scope, until) {
 		return nil
 	}
@@ -195,11 +196,15 @@ func (c *Catalogue) extend(scope oci.Scope, until time.Time) bool {
 	return true
 }
 
-// Granted reports whether scope has a grant that has not ended at now.
-func (c *Catalogue) Granted(scope oci.Scope, now time.Time) bool {
+// Granted reports whether scope has a grant that has not ended at now. See GrantLeft.
+func (c *Catalogue) Granted(scope oci.Scope, now time.Time) bool { return c.GrantLeft(scope, now) > 0 }
+
+// GrantLeft returns how much of scope's grant is left at now; nothing or less where there is none. It does not judge
+// whether that is more than a grant can have left, which it is after the clock was set back.
+func (c *Catalogue) GrantLeft(scope oci.Scope, now time.Time) time.Duration {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return now.Before(c.state.grants[scope].until)
+	return c.state.grants[scope].until.Sub(now)
 }
 
 // Revoke ends the grant of scope, durably.

@@ -59,7 +59,7 @@ type Store struct {
 type helperAnswer struct {
 	turn  chan struct{}
 	cred  Credential
-	until time.Time
+	asked time.Time // when cred was given; zero: not yet
 }
 
 // namedFile is Options.File in either of its formats.
@@ -219,7 +219,7 @@ func (s *Store) fromHelper(ctx context.Context, name, helper, key string) (Crede
 		return Credential{}, ctx.Err()
 	}
 	defer func() { a.turn <- struct{}{} }()
-	if s.now().Before(a.until) {
+	if age := s.now().Sub(a.asked); age >= 0 && age < helperTTL { // below 0 the clock was set back
 		return a.cred, nil
 	}
 	limited, cancel := context.WithTimeout(ctx, s.helperTimeout)
@@ -228,7 +228,7 @@ func (s *Store) fromHelper(ctx context.Context, name, helper, key string) (Crede
 	if err != nil {
 		return Credential{}, err
 	}
-	a.cred, a.until = c, s.now().Add(helperTTL)
+	a.cred, a.asked = c, s.now()
 	return c, nil
 }
 

@@ -13,26 +13,32 @@ type breaker struct {
 	least, most time.Duration
 
 	mu      sync.Mutex // guards what follows
-	until   time.Time
-	pause   time.Duration
+	failed  time.Time
+	wait    time.Duration // from then on
+	pause   time.Duration // the last one that doubled
 	last    *fault.Error
 	probing bool
 }
 
-// allow returns nil when the caller may try, who then owes a call of done; else the failure that is still fresh.
+// allow returns nil when the caller may try, who then owes a call of done; else the failure that is still fresh. One that
+// lies ahead is not: the clock was set back, and nobody knows for how long the host has been left alone.
 func (b *breaker) allow(now time.Time) *fault.Error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.last == nil {
 		return nil
 	}
-	wait := b.until.Sub(now)
-	if wait <= 0 && !b.probing {
+	since := now.Sub(b.failed)
+	fresh := since >= 0 && since < b.wait
+	if !fresh && !b.probing {
 		b.probing = true
 		return nil
 	}
 	again := *b.last
-	again.RetryAfter = max(wait, b.least)
+	again.RetryAfter = b.least
+	if fresh {
+		again.RetryAfter = max(b.wait-since, b.least)
+	}
 	return &again
 }
 
@@ -47,10 +53,10 @@ func (b *breaker) done(now time.Time, err *fault.Error, gaveUp bool) {
 	case err == nil || !opensBreaker(err.Reason):
 		b.last, b.pause = nil, 0
 	case err.Reason == fault.UpstreamRateLimit:
-		b.last, b.until = err, now.Add(err.RetryAfter) // the registry has said for how long
+		b.last, b.failed, b.wait = err, now, err.RetryAfter // the registry has said for how long
 	default:
 		b.pause = min(max(2*b.pause, b.least), b.most)
-		b.last, b.until = err, now.Add(b.pause)
+		b.last, b.failed, b.wait = err, now, b.pause
 		err.RetryAfter = b.pause
 	}
 }

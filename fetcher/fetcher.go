@@ -42,7 +42,7 @@ type Options struct {
 	Credentials *credentials.Store  // nil: every request is anonymous
 	Limits      Limits              // zero fields take their defaults
 	Observer    Observer            // nil: nobody is told
-	Now         func() time.Time    // nil: time.Now
+	Now         func() time.Time    // nil: time.Now; it may jump
 	Log         *slog.Logger        // nil: no log
 	UserAgent   string              // "": blobd
 	// Proxy is http.Transport.Proxy; nil is http.ProxyFromEnvironment, which leaves loopback hosts alone.

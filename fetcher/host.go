@@ -39,11 +39,25 @@ type host struct {
 	breakers *lru[string, *breaker]
 }
 
-// quirk is something that a host can't do, remembered for a while: registries get repaired.
-type quirk struct{ until atomic.Int64 } // Unix nanoseconds
+// quirk is something that a host can't do, remembered for a while: registries get repaired. One that lies ahead, after
+// the clock was set back, is not: it might do so for years.
+type quirk struct{ noted atomic.Pointer[note] }
 
-func (q *quirk) has(now time.Time) bool                { return now.UnixNano() < q.until.Load() }
-func (q *quirk) note(now time.Time, ttl time.Duration) { q.until.Store(now.Add(ttl).UnixNano()) }
+type note struct {
+	at  time.Time
+	ttl time.Duration
+}
+
+func (q *quirk) has(now time.Time) bool {
+	n := q.noted.Load()
+	if n == nil {
+		return false
+	}
+	age := now.Sub(n.at)
+	return age >= 0 && age < n.ttl
+}
+
+func (q *quirk) note(now time.Time, ttl time.Duration) { q.noted.Store(&note{now, ttl}) }
 
 func newHost(g *generation, name string, now func() time.Time) (*host, error) {
 	h := &host{

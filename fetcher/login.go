@@ -25,7 +25,7 @@ const loginPause = time.Second
 func (g *guard) login(req *http.Request) (*http.Response, error) {
 	s := g.session
 	h := s.host
-	if e := s.loginFailure(h.now().Add(-loginPause)); e != nil {
+	if e := s.loginFailure(time.Now().Add(-loginPause)); e != nil {
 		return nil, e
 	}
 	what := "login to " + h.name + " for " + h.name + "/" + g.repository

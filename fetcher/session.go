@@ -140,7 +140,7 @@ func (s *session) ask(ctx context.Context, f *Fetcher, c *call) (io.Closer, erro
 // send is regclient's part. What counts is what the guard saw: an answer that it found good is good whatever regclient
 // thinks of its content, which we check ourselves.
 func (s *session) send(ctx context.Context, c *call) (io.Closer, error) {
-	began := s.host.now()
+	began := time.Now()
 	ctx = withCall(ctx, c)
 	var err error
 	var closer io.Closer
@@ -178,7 +178,7 @@ func (s *session) send(ctx context.Context, c *call) (io.Closer, error) {
 func (s *session) loginFailed(e *fault.Error) *fault.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.loginErr, s.loginFail = e, s.host.now()
+	s.loginErr, s.loginFail = e, time.Now()
 	return e
 }
 
