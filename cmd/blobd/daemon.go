@@ -72,6 +72,9 @@ func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) 
 	for _, w := range warnings {
 		d.log.Warn(w)
 	}
+	if limit := limitMemory(os.DirFS("/")); limit > 0 {
+		d.log.Info("memory limit set, from that of the cgroup", zap.Int64("bytes", limit))
+	}
 	d.metrics = metrics.New(metrics.Options{
 		Registries: registryNames(c), Version: d.build.Version, Revision: d.build.Commit,
 	})

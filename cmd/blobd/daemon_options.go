@@ -23,7 +23,7 @@ import (
 func cacheOptions(c config.Config) cache.Options {
 	o := cache.Options{
 		Dir: c.CacheDir, MaxSize: int64(c.MaxSize), MinFree: minFree(c), Caches: map[string]cache.Config{},
-		MemorySize: int64(c.Caches.Memory.Size), VerifyAlways: c.Verify == config.VerifyAlways,
+		MemorySize: memoryTier(int64(c.Caches.Memory.Size)), VerifyAlways: c.Verify == config.VerifyAlways,
 		SyncAll: c.Durability == config.DurabilityFull, Now: time.Now,
 	}
 	for name, one := range c.Caches.OnDisk() {
