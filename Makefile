@@ -16,8 +16,9 @@ RACE     := $(if $(CC_FOUND),-race)
 
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-# How long each fuzz target runs in fuzz-smoke.
-FUZZTIME ?= 5s
+# How long each fuzz target runs, and in how many processes at once (none given: one for each core).
+FUZZTIME     ?= $(if $(filter fuzz,$(MAKECMDGOALS)),10m,5s)
+FUZZPARALLEL ?=
 
 .PHONY: help
 help: ## list the targets
@@ -80,13 +81,21 @@ cross: ## build for every platform, and vet the tests on the other systems
 		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) vet ./...; done
 
 .PHONY: fuzz-smoke
-fuzz-smoke: ## run each fuzz target for $(FUZZTIME)
-	@set -e; for p in $$($(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}}{{end}}' ./...); do \
+fuzz-smoke: fuzz-all ## run each fuzz target for 5 s, or for FUZZTIME
+
+.PHONY: fuzz
+fuzz: fuzz-all ## run each fuzz target for 10 min, or for FUZZTIME, in FUZZPARALLEL processes
+
+# One target after the other; one that fails does not keep the others from running.
+.PHONY: fuzz-all
+fuzz-all:
+	@failed=; for p in $$($(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}}{{end}}' ./...); do \
 		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' "$$p"/*_test.go | cut -d' ' -f2); do \
 			echo "fuzz $$target ($${p#$(CURDIR)/})"; \
-			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$p"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $(if $(FUZZPARALLEL),-parallel $(FUZZPARALLEL)) "$$p" || \
+				failed="$$failed $$target"; \
 		done; \
-	done
+	done; if [ -n "$$failed" ]; then echo "fuzz:$$failed FAILED"; exit 1; fi
 
 .PHONY: bench
 bench: ## blobd beside meigma/blob in one run; writes docs/benchmarks.md
