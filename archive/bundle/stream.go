@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -14,10 +15,12 @@ import (
 // stream is the decoded bytes of a bundle, counted.
 type stream struct {
 	source source
-	gzip   *gzip.Reader
+	packed *bufio.Reader // of source
+	gzip   *gzip.Reader  // of packed
 	blob   *oci.Descriptor
 	limits Limits
 	pos    int64 // bytes decoded
+	err    error // what ended it
 }
 
 // source is the bundle as it comes. What goes wrong with its coming is not the bundle's fault.
@@ -34,10 +37,19 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (s *stream) Read(p []byte) (int, error) {
-	if s.gzip == nil {
-		var err error
-		if s.gzip, err = gzip.NewReader(&s.source); err != nil {
+// Read reads decoded bytes, which end where the bundle does: every gzip in it has to be whole. An error stays.
+func (s *stream) Read(p []byte) (n int, err error) {
+	if s.err == nil {
+		n, s.err = s.read(p)
+	}
+	return n, s.err
+}
+
+func (s *stream) read(p []byte) (int, error) {
+	if s.packed == nil {
+		s.packed = bufio.NewReader(&s.source)
+		s.gzip = new(gzip.Reader)
+		if err := s.nextGzip(); err != nil {
 			return 0, noEOF(err)
 		}
 	}
@@ -49,7 +61,23 @@ func (s *stream) Read(p []byte) (int, error) {
 	case s.pos > ratioFrom && s.pos/s.limits.Ratio > s.blob.Size:
 		return n, fmt.Errorf("its %d bytes decode to %d and more, over %d times as many", s.blob.Size, s.pos, s.limits.Ratio)
 	}
+	if err == io.EOF {
+		err = s.nextGzip()
+	}
 	return n, err
+}
+
+// nextGzip begins the gzip that comes next; at the end of the bundle it returns io.EOF. The library would go on by
+// itself, but takes a header that is cut off in its name for the end.
+func (s *stream) nextGzip() error {
+	if _, err := s.packed.Peek(1); err != nil {
+		return err
+	}
+	if err := s.gzip.Reset(s.packed); err != nil {
+		return noEOF(err)
+	}
+	s.gzip.Multistream(false)
+	return nil
 }
 
 // drain reads what follows the last member: zeros, if anything.

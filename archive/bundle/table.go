@@ -54,6 +54,9 @@ func unmarshal(raw []byte, blob *oci.Descriptor) ([]Member, error) {
 	if count > uint64(len(t.rest)/minMember) {
 		return nil, fmt.Errorf("its %d bytes can't hold %d members", len(raw), count)
 	}
+	if t.short {
+		return nil, errCut
+	}
 	members := make([]Member, count)
 	names := make(map[string]struct{}, count)
 	var end int64 // of the data of the member before
@@ -63,7 +66,7 @@ func unmarshal(raw []byte, blob *oci.Descriptor) ([]Member, error) {
 		m := Member{Name: name, Blob: blob, Offset: int64(offset), Size: int64(size), Mode: fs.FileMode(mode), ModTime: modTime}
 		copy(m.Sum[:], t.bytes(uint64(len(m.Sum))))
 		if t.short {
-			return nil, errors.New("it is cut off")
+			return nil, errCut
 		}
 		if err := archive.CheckPath(name); err != nil {
 			return nil, fmt.Errorf("member %.256q: %w", name, err)
@@ -83,6 +86,8 @@ func unmarshal(raw []byte, blob *oci.Descriptor) ([]Member, error) {
 	}
 	return members, nil
 }
+
+var errCut = errors.New("it is cut off")
 
 // table reads a table from its beginning; the first read past its end sets short, and from then on all is zero.
 type table struct {
