@@ -107,7 +107,7 @@ func (s *Stream) finish() error {
 
 // WriteTo writes all that is left to w.
 func (s *Stream) WriteTo(w io.Writer) (int64, error) {
-	buf := make([]byte, 0, min(int64(copyBuffer), s.left))
+	buf := make([]byte, 0, min(int64(copyBuffer), s.length)) // not s.left: the last bytes may have arrived already
 	var written int64
 	flush := func() error {
 		n, err := w.Write(buf)

@@ -260,7 +260,7 @@ func (l *ledger) Problem(err error)                     { l.add(fmt.Sprint("prob
 // bench is a service over real caches in a folder of the test's.
 type bench struct {
 	*pullthrough.Service
-	t      *testing.T
+	t      testing.TB
 	up     *upstream
 	clock  *clock
 	ledger *ledger
@@ -278,7 +278,7 @@ func policy() pullthrough.Policy {
 	}
 }
 
-func start(t *testing.T, change ...func(*bench)) *bench {
+func start(t testing.TB, change ...func(*bench)) *bench {
 	b := &bench{t: t, up: newUpstream(), clock: &clock{}, ledger: newLedger(), policy: policy()}
 	b.opts = cache.Options{
 		Dir: t.TempDir(), MaxSize: 256 << 20, MinFree: 1, MemorySize: 16 << 20, Now: b.clock.now, Observer: b.ledger,
