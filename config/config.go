@@ -48,6 +48,9 @@ type Config struct {
 	IdleTimeout  Duration `yaml:"idle_timeout"`  // a reader that takes nothing for this long is dropped
 	DrainTimeout Duration `yaml:"drain_timeout"` // how long calls under way may go on after SIGTERM
 
+	MaxConnectionsPerUser int `yaml:"max_connections_per_user" reload:"yes"` // root and the daemon's own user included
+	MaxCallsPerUser       int `yaml:"max_calls_per_user" reload:"yes"`       // open at one time, on all connections of the user
+
 	AdminUsers []User `yaml:"admin_users"` // besides root and the daemon's own user
 
 	Credentials Credentials         `yaml:"credentials" reload:"yes"`
@@ -144,7 +147,11 @@ func Default() Config {
 		MaxIndexSize: 64 * mib,
 		IdleTimeout:  Duration(time.Minute),
 		DrainTimeout: Duration(25 * time.Second),
-		Credentials:  Credentials{Spin: true, Docker: true},
+
+		MaxConnectionsPerUser: 1000,
+		MaxCallsPerUser:       1000, // as many as one connection may have: who has one has his calls wait, not refused
+
+		Credentials: Credentials{Spin: true, Docker: true},
 	}
 }
 

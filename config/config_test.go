@@ -71,6 +71,8 @@ negative_ttl: 0s
 max_index_size: 1MiB
 idle_timeout: 1m30s
 drain_timeout: 5s
+max_connections_per_user: 50
+max_calls_per_user: 60
 admin_users: [1000, alice]
 credentials: {file: /f, spin: false, docker: false, docker_config: /g}
 registries:
@@ -99,6 +101,7 @@ func TestFile(t *testing.T) {
 		}},
 		RequireVerified: []string{"ghcr.io/secret/*"}, Grant: config.Duration(time.Hour), MaxIndexSize: 1 << 20,
 		IdleTimeout: config.Duration(90 * time.Second), DrainTimeout: config.Duration(5 * time.Second),
+		MaxConnectionsPerUser: 50, MaxCallsPerUser: 60,
 		AdminUsers:  []config.User{"1000", "alice"},
 		Credentials: config.Credentials{File: "/f", DockerConfig: "/g"},
 		Registries: map[string]config.Registry{
@@ -203,6 +206,7 @@ func TestEnvironment(t *testing.T) {
 		"BLOBD_CACHES_MEMORY_SIZE": "0", "BLOBD_TTL_DEFAULT": "always", "BLOBD_TTL_RULES": `[{match: "a/*", ttl: 0}]`,
 		"BLOBD_REQUIRE_VERIFIED": "[a/b]", "BLOBD_MAX_STALE": "0", "BLOBD_GRANT": "1h", "BLOBD_NEGATIVE_TTL": "0",
 		"BLOBD_MAX_INDEX_SIZE": "1MB", "BLOBD_IDLE_TIMEOUT": "1s", "BLOBD_DRAIN_TIMEOUT": "1s",
+		"BLOBD_MAX_CONNECTIONS_PER_USER": "5", "BLOBD_MAX_CALLS_PER_USER": "6",
 		"BLOBD_ADMIN_USERS": "[1000]", "BLOBD_CREDENTIALS_FILE": "/tmp/f", "BLOBD_CREDENTIALS_SPIN": "false", "BLOBD_CREDENTIALS_DOCKER": "false",
 		"BLOBD_CREDENTIALS_DOCKER_CONFIG": "/tmp/g", "BLOBD_REGISTRIES": "{ghcr.io: {credential: x}}",
 	}
@@ -322,6 +326,8 @@ func TestMistakes(t *testing.T) {
 		{"bad port", "http_addr: localhost:99999\n", []string{"http_addr"}},
 		{"no idle time", "idle_timeout: 0\n", []string{"idle_timeout"}},
 		{"no drain time", "drain_timeout: 0\n", []string{"drain_timeout"}},
+		{"no connections", "max_connections_per_user: 0\n", []string{"max_connections_per_user", "nobody"}},
+		{"negative calls", "max_calls_per_user: -1\n", []string{"max_calls_per_user", "-1"}},
 		{"bad pattern", "ttl: {rules: [{match: 'a[', ttl: 0}]}\n", []string{":1:", "ttl.rules[0].match", `"a["`}},
 		{"rule without pattern", "ttl: {rules: [{ttl: 0}]}\n", []string{":1:", "ttl.rules[0].match"}},
 		{"bad policy pattern", "require_verified: ['a[']\n", []string{"require_verified[0]"}},

@@ -27,6 +27,8 @@ func (c Config) validate(where func(key string) string) error {
 	v.oneOf("verify", c.Verify, VerifyOpen, VerifyAlways)
 	v.positive("idle_timeout", c.IdleTimeout)
 	v.positive("drain_timeout", c.DrainTimeout)
+	v.someOf("max_connections_per_user", c.MaxConnectionsPerUser)
+	v.someOf("max_calls_per_user", c.MaxCallsPerUser)
 	if !c.HTTPOff() {
 		v.address("http_addr", c.HTTPAddr)
 	}
@@ -69,6 +71,10 @@ func (v *validator) oneOf(key, value string, choices ...string) {
 
 func (v *validator) positive(key string, d Duration) {
 	v.that(d > 0, key, "0 would end everything at once", "write a duration such as 25s")
+}
+
+func (v *validator) someOf(key string, n int) {
+	v.that(n > 0, key, strconv.Itoa(n)+" would let nobody in", "write a number above 0, such as 1000")
 }
 
 func (v *validator) address(key, value string) {

@@ -56,6 +56,8 @@ type Metrics struct {
 	servedBytes                                         *prometheus.CounterVec
 	flights                                             prometheus.Gauge
 	flightJoins                                         prometheus.Counter
+	connections                                         prometheus.Gauge
+	connectionsRefused                                  prometheus.Counter
 }
 
 // New returns metrics at zero.
@@ -78,12 +80,16 @@ func New(o Options) *Metrics {
 	m.flightJoins = prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "blobd", Name: "flight_joins_total", Help: "Callers that joined a fetch under way instead of starting one.",
 	})
+	m.connections = m.gauge("connections", "Connections to the socket that are open and within the limits.")
+	m.connectionsRefused = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: "blobd", Name: "connections_refused_total", Help: "Connections to the socket that were one too many.",
+	})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: "blobd", Name: "build_info", Help: "Always 1; the labels name the build.",
 		ConstLabels: prometheus.Labels{"version": o.Version, "revision": o.Revision, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.usage, m.upstreamSeconds, m.flightJoins, build,
+	m.registry.MustRegister(m.usage, m.upstreamSeconds, m.flightJoins, m.connectionsRefused, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.zero()
 	m.SetRegistries(o.Registries)
@@ -169,6 +175,15 @@ func (m *Metrics) FlightEnded() { m.flights.Dec() }
 
 // FlightJoined counts a caller that joined a fetch under way.
 func (m *Metrics) FlightJoined() { m.flightJoins.Inc() }
+
+// ConnectionOpened counts a connection to the socket.
+func (m *Metrics) ConnectionOpened() { m.connections.Inc() }
+
+// ConnectionClosed counts its end.
+func (m *Metrics) ConnectionClosed() { m.connections.Dec() }
+
+// ConnectionRefused counts one that a limit did not allow.
+func (m *Metrics) ConnectionRefused() { m.connectionsRefused.Inc() }
 
 // Evicted counts an entry that left a store's class, and the bytes that this gave back.
 func (m *Metrics) Evicted(class, reason string, bytes int64) {

@@ -110,6 +110,12 @@ func TestCounts(t *testing.T) {
 			[]string{"blobd_served_bytes_total{source=block} 7"}},
 		{"flights", func(m *metrics.Metrics) { m.FlightStarted(); m.FlightStarted(); m.FlightEnded(); m.FlightJoined() },
 			[]string{"blobd_flight_joins_total{} 1", "blobd_flights{} 1"}},
+		{"connections", func(m *metrics.Metrics) {
+			m.ConnectionOpened()
+			m.ConnectionOpened()
+			m.ConnectionClosed()
+			m.ConnectionRefused()
+		}, []string{"blobd_connections_refused_total{} 1", "blobd_connections{} 1"}},
 		{"eviction", func(m *metrics.Metrics) { m.Evicted("indexes", "min_free", 4096); m.Evicted("indexes", "x", 1) },
 			[]string{"blobd_cache_evicted_bytes_total{cache=index} 4096", "blobd_cache_evictions_total{cache=index,reason=min_free} 1"}},
 		{"corruptions by class", func(m *metrics.Metrics) {

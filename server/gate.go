@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -11,19 +12,28 @@ import (
 	"github.com/blobd/blobd/internal/fault"
 )
 
-// gate counts the calls of our own services and, once it is closed, lets no more in. Other services (health,
-// reflection) pass at all times: they are how a caller learns that the daemon is going.
+// startWait is how long a call waits for a server that is not ready yet. A start takes a fraction of it unless the disk is
+// slow, so callers hardly ever hear of one; longer waits are theirs to decide about.
+const startWait = time.Second
+
+// gate counts the calls of our own services. It lets none in before it is opened, nor once it is closed. Other services
+// (health, reflection) pass at all times: they are how a caller learns that the daemon is coming or going.
 type gate struct {
-	mu     sync.Mutex // guards closed and calls
+	mu     sync.Mutex // guards opened, closed and calls
+	opened bool
 	closed bool
 	calls  int
+	begun  chan struct{} // closed when the gate is opened, or closed before it was
 	empty  chan struct{} // closed when the gate is closed and the last call has left
 }
 
-func newGate() *gate { return &gate{empty: make(chan struct{})} }
+func newGate() *gate { return &gate{begun: make(chan struct{}), empty: make(chan struct{})} }
 
 // enter lets one call in, or says why not. Who was let in must leave.
-func (g *gate) enter() error {
+func (g *gate) enter(ctx context.Context) error {
+	if err := g.wait(ctx); err != nil {
+		return err
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
@@ -31,6 +41,25 @@ func (g *gate) enter() error {
 	}
 	g.calls++
 	return nil
+}
+
+// wait returns when the gate has been opened or closed.
+func (g *gate) wait(ctx context.Context) error {
+	select {
+	case <-g.begun:
+		return nil
+	default:
+	}
+	limit := time.NewTimer(startWait)
+	defer limit.Stop()
+	select {
+	case <-g.begun:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-limit.C:
+		return fault.New(fault.Starting, "the daemon is starting: it opens its cache").Try("try again in a moment")
+	}
 }
 
 func (g *gate) leave() {
@@ -42,6 +71,16 @@ func (g *gate) leave() {
 	}
 }
 
+// open lets calls in, unless the gate was closed. It is called once.
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.opened = true
+	if !g.closed {
+		close(g.begun)
+	}
+}
+
 // close lets no more calls in. A second call does nothing.
 func (g *gate) close() {
 	g.mu.Lock()
@@ -50,6 +89,9 @@ func (g *gate) close() {
 		return
 	}
 	g.closed = true
+	if !g.opened {
+		close(g.begun)
+	}
 	if g.calls == 0 {
 		close(g.empty)
 	}
@@ -66,7 +108,7 @@ func (g *gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, n
 	if !ours(info.FullMethod) {
 		return next(ctx, req)
 	}
-	if err := g.enter(); err != nil {
+	if err := g.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer g.leave()
@@ -77,7 +119,7 @@ func (g *gate) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo
 	if !ours(info.FullMethod) {
 		return next(srv, ss)
 	}
-	if err := g.enter(); err != nil {
+	if err := g.enter(ss.Context()); err != nil {
 		return err
 	}
 	defer g.leave()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"testing"
 	"time"
 
@@ -252,5 +253,73 @@ func TestRequestTooLarge(t *testing.T) {
 	}
 	if _, err := r.Pull(t.Context(), &blobdv1.PullRequest{Reference: string(bytes.Repeat([]byte("x"), 60<<10))}); err != nil {
 		t.Error(err)
+	}
+}
+
+// A server that has nothing to serve yet says so, to callers and probes, until it is ready.
+func TestStarting(t *testing.T) {
+	d := newDomain(t, map[string][]byte{"f": []byte("x")})
+	r := start(t, d, func(o *server.Options) { o.Reader, o.Admin = nil, nil })
+	health := func(want grpc_health_v1.HealthCheckResponse_ServingStatus) {
+		t.Helper()
+		for _, service := range []string{"", "blobd.v1.BlobdService", "blobd.v1.AdminService"} {
+			m, err := grpc_health_v1.NewHealthClient(r.conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: service})
+			if err != nil || m.Status != want {
+				t.Errorf("health of %q: %v, %v, want %s", service, m, err, want)
+			}
+		}
+	}
+	var calls sync.WaitGroup
+	for what, call := range map[string]func() error{
+		"Pull":     func() error { return pull(t, r.conn) },
+		"ReadFile": func() error { _, err := readPlain(t.Context(), r, &blobdv1.ReadFileRequest{Path: "f"}); return err },
+		"Status":   func() error { _, err := r.admin.Status(t.Context(), &blobdv1.StatusRequest{}); return err },
+	} {
+		calls.Go(func() {
+			err := call()
+			wantStatus(t, what, err, codes.Unavailable, fault.Starting)
+			if _, retry := detailsOf(err); retry.GetRetryDelay().AsDuration() <= 0 {
+				t.Errorf("%s: no RetryInfo", what)
+			}
+		})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if _, err := r.Pull(ctx, &blobdv1.PullRequest{}); status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("a caller's own deadline while it waits: %v", err)
+	}
+	calls.Wait()
+	health(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
+
+	r.server.Ready(d, d)
+	if g, err := readPlain(t.Context(), r, &blobdv1.ReadFileRequest{Path: "f"}); err != nil || string(g.data) != "x" {
+		t.Errorf("once ready: %q, %v", g.data, err)
+	}
+	health(grpc_health_v1.HealthCheckResponse_SERVING)
+}
+
+// Who calls a moment too early does not notice.
+func TestCallsWaitForTheStart(t *testing.T) {
+	d := newDomain(t, map[string][]byte{"f": []byte("x")})
+	r := start(t, d, func(o *server.Options) { o.Reader, o.Admin = nil, nil })
+	if _, err := grpc_health_v1.NewHealthClient(r.conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); err != nil {
+		t.Fatal(err) // the connection stands: the call below goes out at once
+	}
+	time.AfterFunc(20*time.Millisecond, func() { r.server.Ready(d, d) })
+	if g, err := readPlain(t.Context(), r, &blobdv1.ReadFileRequest{Path: "f"}); err != nil || string(g.data) != "x" {
+		t.Errorf("%q, %v", g.data, err)
+	}
+}
+
+// A server that is stopped before it was ready ends, and stays closed when it would be ready at last.
+func TestShutdownWhileStarting(t *testing.T) {
+	d := newDomain(t, nil)
+	r := start(t, d, func(o *server.Options) { o.Reader, o.Admin = nil, nil })
+	if err := r.server.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	r.server.Ready(d, d)
+	if _, err := r.Pull(t.Context(), &blobdv1.PullRequest{}); err == nil {
+		t.Error("a call was let in after Shutdown")
 	}
 }

@@ -11,26 +11,57 @@ import (
 	"github.com/blobd/blobd/access"
 )
 
-// peerCredentials are transport credentials that ask the operating system, when a connection is accepted, who is at its
-// other end. Nothing is exchanged on the wire, so that any client fits. A connection whose peer can't be told is kept,
-// as the unknown principal: it may read, as all who may open the socket.
+// peerConn is a connection with what is known of it since it was accepted.
+type peerConn struct {
+	net.Conn
+	principal access.Principal
+	refusal   error  // what its calls are answered, when it is one too many
+	left      func() // tells of its end; only the first call does something
+}
+
+func (c *peerConn) Close() error {
+	defer c.left()
+	return c.Conn.Close()
+}
+
+// peerListener asks the operating system, when a connection is accepted, who is at its other end, and lets the limits
+// decide about it.
+type peerListener struct {
+	net.Listener
+	limits *limits
+}
+
+func (l peerListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if c := l.limits.admitConnection(conn); c != nil {
+			return c, nil
+		}
+	}
+}
+
+// peerCredentials are transport credentials that hand on to calls what the peerListener knows. Nothing is exchanged on
+// the wire, so that any client fits.
 type peerCredentials struct{}
 
-// authInfo carries the principal of a connection to its calls.
+// authInfo carries a connection to its calls.
 type authInfo struct {
 	credentials.CommonAuthInfo
-	principal access.Principal
+	conn *peerConn
 }
 
 func (authInfo) AuthType() string { return "peer" }
 
 func (peerCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	p, err := access.FromConn(conn)
-	if err != nil {
-		p = access.Principal{}
+	c, ok := conn.(*peerConn)
+	if !ok {
+		return nil, nil, errors.New("the connection was not accepted by a peerListener")
 	}
 	local := credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity} // bytes don't leave the kernel
-	return conn, authInfo{CommonAuthInfo: local, principal: p}, nil
+	return conn, authInfo{CommonAuthInfo: local, conn: c}, nil
 }
 
 func (peerCredentials) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -45,12 +76,15 @@ func (c peerCredentials) Clone() credentials.TransportCredentials { return c }
 
 func (peerCredentials) OverrideServerName(string) error { return nil }
 
-// principalOf returns who makes the call; the unknown principal where nobody asked the connection.
-func principalOf(ctx context.Context) access.Principal {
+// connOf is the connection that a call came on; every call of a Server has one.
+func connOf(ctx context.Context) *peerConn {
 	if p, ok := peer.FromContext(ctx); ok {
 		if info, ok := p.AuthInfo.(authInfo); ok {
-			return info.principal
+			return info.conn
 		}
 	}
-	return access.Principal{}
+	return &peerConn{}
 }
+
+// principalOf returns who makes the call.
+func principalOf(ctx context.Context) access.Principal { return connOf(ctx).principal }

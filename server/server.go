@@ -2,9 +2,12 @@
 // messages into calls of the domain and back. It decides nothing about content.
 //
 // It promises:
-//   - Every error of its two services is a status with a google.rpc.ErrorInfo, made in one table (status.go).
+//   - Every error of its two services is a status with a google.rpc.ErrorInfo, made in one table (status.go); but for a
+//     request that is too large, which gRPC itself refuses before it has read it.
 //   - A stream that ended in OK was whole; one that was cut, by a panic, a drain or a caller who stopped reading, did not.
 //   - A caller who stops reading is dropped and holds nobody up; one who panics a handler gets INTERNAL, the others nothing.
+//   - No user has more connections or calls open than the limits allow; one more is refused with a reason, and costs others
+//     nothing.
 //   - A live daemon is never unseated from its socket.
 package server
 
@@ -31,6 +34,8 @@ import (
 const (
 	// maxRequest is the largest request, in bytes: a reference, a path and a long list of patterns fit; floods don't.
 	maxRequest = 64 << 10
+	// maxHeaders is the same of what comes before a request. Clients send some hundred bytes; gRPC would take 16 MiB.
+	maxHeaders = 64 << 10
 	// maxStreams is how many calls one connection may have open. Each holds at most a chunk and a little; a client with
 	// as many files open at once gets its next call when one ends.
 	maxStreams = 1000
@@ -48,11 +53,14 @@ const (
 
 // Options is what a Server is made of.
 type Options struct {
+	// Reader and Admin may come later, by Ready: until then calls are refused with STARTING.
 	Reader      Reader
 	Admin       Admin
 	Daemon      Daemon
 	Policy      access.Policy
+	Limits      Limits
 	IdleTimeout time.Duration         // 0: DefaultIdleTimeout
+	Observer    Observer              // nil: none
 	Logger      *zap.Logger           // nil: none
 	Registerer  prometheus.Registerer // takes gRPC's metrics; nil: none
 }
@@ -61,13 +69,16 @@ type Options struct {
 type Server struct {
 	grpc   *grpc.Server
 	health *health.Server
+	read   *readService
+	admin  *adminService
+	limits *limits
 	gate   *gate
 	watch  *watch
 	policy access.Policy
 	log    *zap.Logger
 }
 
-// New makes a server that is ready to Serve. It fails when the registerer has such metrics already.
+// New makes a server that can Serve. It fails when the registerer has such metrics already.
 func New(o Options) (*Server, error) {
 	if o.IdleTimeout == 0 {
 		o.IdleTimeout = DefaultIdleTimeout
@@ -77,6 +88,8 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		health: health.NewServer(), gate: newGate(), watch: newWatch(o.IdleTimeout), policy: o.Policy, log: o.Logger,
+		read: &readService{chunks: new(chunkPool)}, admin: &adminService{daemon: o.Daemon},
+		limits: newLimits(o.Limits, o.Observer, o.Logger),
 	}
 	metrics := grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram())
 	if o.Registerer != nil {
@@ -87,29 +100,50 @@ func New(o Options) (*Server, error) {
 	s.grpc = grpc.NewServer(append(s.chain(metrics),
 		grpc.Creds(peerCredentials{}),
 		grpc.ForceServerCodecV2(wire.Codec()),
+		grpc.InTapHandle(s.limits.admitCall),
 		grpc.MaxRecvMsgSize(maxRequest),
+		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ConnectionTimeout(handshakeLimit),
 		grpc.ReadBufferSize(readBuffer),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
 	)...)
-	blobdv1.RegisterBlobdServiceServer(s.grpc, &readService{domain: o.Reader, chunks: new(chunkPool)})
-	blobdv1.RegisterAdminServiceServer(s.grpc, &adminService{domain: o.Admin, daemon: o.Daemon})
+	blobdv1.RegisterBlobdServiceServer(s.grpc, s.read)
+	blobdv1.RegisterAdminServiceServer(s.grpc, s.admin)
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
-	for name := range s.grpc.GetServiceInfo() {
-		if ours("/" + name + "/") {
-			s.health.SetServingStatus(name, grpc_health_v1.HealthCheckResponse_SERVING)
-		}
-	}
 	metrics.InitializeMetrics(s.grpc)
+	s.setHealth(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
+	if o.Reader != nil {
+		s.Ready(o.Reader, o.Admin)
+	}
 	return s, nil
 }
 
+// Ready gives the server what New was not given: calls are let in from now on. It is called once.
+func (s *Server) Ready(r Reader, a Admin) {
+	s.read.domain, s.admin.domain = r, a // no handler runs before the gate is open
+	s.gate.open()
+	s.setHealth(grpc_health_v1.HealthCheckResponse_SERVING)
+}
+
+// setHealth tells of the server as a whole, which is called "", and of each of our services.
+func (s *Server) setHealth(status grpc_health_v1.HealthCheckResponse_ServingStatus) {
+	s.health.SetServingStatus("", status)
+	for name := range s.grpc.GetServiceInfo() {
+		if ours("/" + name + "/") {
+			s.health.SetServingStatus(name, status)
+		}
+	}
+}
+
+// SetLimits changes the limits from now on. What is open stays.
+func (s *Server) SetLimits(l Limits) { s.limits.set(l) }
+
 // Serve accepts connections from l until Shutdown, and closes l then. It returns nil when it was shut down.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.grpc.Serve(l); err != nil && err != grpc.ErrServerStopped {
+	if err := s.grpc.Serve(peerListener{l, s.limits}); err != nil && err != grpc.ErrServerStopped {
 		return fmt.Errorf("serving %s: %w", l.Addr(), err)
 	}
 	return nil

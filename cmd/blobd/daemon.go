@@ -50,7 +50,8 @@ type daemon struct {
 	http     *httpServer // nil when it is off
 }
 
-// startDaemon makes every room and opens the sockets; run serves them. When it fails, nothing is left behind.
+// startDaemon makes every room but the storage, and opens the sockets; run does the rest. When it fails, nothing is left
+// behind.
 func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) (_ *daemon, err error) {
 	started := time.Now()
 	c, warnings, err := loadConfig(sources)
@@ -78,14 +79,6 @@ func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) 
 	d.metrics = metrics.New(metrics.Options{
 		Registries: registryNames(c), Version: d.build.Version, Revision: d.build.Commit,
 	})
-
-	cacheOpts := cacheOptions(c)
-	cacheOpts.Observer = diskObserver{d.metrics, d.log}
-	if d.caches, err = cache.Open(cacheOpts); err != nil {
-		return nil, cacheError(c, err)
-	}
-	d.metrics.WatchCaches(func() map[string]metrics.Usage { return cacheUsage(d.caches) })
-
 	upstream, err := d.fetcherOptions(c)
 	if err != nil {
 		return nil, err
@@ -93,16 +86,19 @@ func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) 
 	if d.fetcher, err = fetcher.New(upstream); err != nil {
 		return nil, err
 	}
-	d.service = pullthrough.New(d.caches, d.fetcher, policyOf(c), d.metrics, time.Now)
 
+	limits := serverLimits(c)
+	if limits.Connections > 0 && limits.ConnectionsPerUser > limits.Connections {
+		d.log.Warn("max_connections_per_user is more than all users may have together, which the limit of open files sets",
+			zap.Int("max_connections_per_user", limits.ConnectionsPerUser), zap.Int("all_users", limits.Connections))
+	}
 	d.server, err = server.New(server.Options{
-		Reader: server.ReaderOf(d.service), Admin: d.service,
 		Daemon: server.Daemon{
 			Version: d.build.Version, Started: started, Socket: c.Socket, CacheDir: c.CacheDir,
 			Config: func() string { return configText(d.inForce()) },
 		},
-		Policy: access.Policy{Admins: admins}, IdleTimeout: time.Duration(c.IdleTimeout),
-		Logger: d.log, Registerer: d.metrics.Registerer(),
+		Policy: access.Policy{Admins: admins}, Limits: limits, IdleTimeout: time.Duration(c.IdleTimeout),
+		Observer: d.metrics, Logger: d.log, Registerer: d.metrics.Registerer(),
 	})
 	if err != nil {
 		return nil, err
@@ -124,8 +120,11 @@ func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) 
 	return d, nil
 }
 
-// run serves until ctx ends, which drains the daemon, or a listener fails. What comes on reload has the configuration
-// read again. Nothing of the daemon is left when run returns.
+// run serves until ctx ends, which drains the daemon, or something fails. What comes on reload has the configuration read
+// again. Nothing of the daemon is left when run returns.
+//
+// The sockets are served before the storage is open, which takes as long as the disk does: callers are told that the
+// daemon is starting and come again, and probes see a process that lives and is not ready yet.
 func (d *daemon) run(ctx context.Context, reload <-chan os.Signal) error {
 	failed := make(chan error, 2)
 	var serving sync.WaitGroup
@@ -133,18 +132,36 @@ func (d *daemon) run(ctx context.Context, reload <-chan os.Signal) error {
 	if d.http != nil {
 		serving.Go(func() { failed <- d.http.serve() })
 	}
-	c := d.inForce()
-	d.log.Info("serving", zap.String("version", d.build.Version), zap.Int("pid", os.Getpid()),
-		zap.String("socket", c.Socket), zap.String("cache_dir", c.CacheDir), zap.Stringer("max_size", c.MaxSize),
-		zap.String("http_addr", d.http.addr()))
-	notify(systemd.SdNotifyReady)
-
+	if err := d.open(); err != nil {
+		err = errors.Join(err, d.shutdown(closeLimit))
+		serving.Wait()
+		return errors.Join(err, d.close())
+	}
 	err := d.wait(ctx, reload, failed)
 	d.drain()
 	serving.Wait()
 	err = errors.Join(err, d.close())
 	d.log.Info("stopped", zap.Error(err))
 	return err
+}
+
+// open opens the storage and lets calls in.
+func (d *daemon) open() (err error) {
+	c := d.inForce()
+	opts := cacheOptions(c)
+	opts.Observer = diskObserver{d.metrics, d.log}
+	if d.caches, err = cache.Open(opts); err != nil {
+		return cacheError(c, err)
+	}
+	d.metrics.WatchCaches(func() map[string]metrics.Usage { return cacheUsage(d.caches) })
+	d.service = pullthrough.New(d.caches, d.fetcher, policyOf(c), d.metrics, time.Now)
+	d.server.Ready(server.ReaderOf(d.service), d.service)
+	d.http.setReady()
+	d.log.Info("serving", zap.String("version", d.build.Version), zap.Int("pid", os.Getpid()),
+		zap.String("socket", c.Socket), zap.String("cache_dir", c.CacheDir), zap.Stringer("max_size", c.MaxSize),
+		zap.String("http_addr", d.http.addr()))
+	notify(systemd.SdNotifyReady)
+	return nil
 }
 
 func (d *daemon) wait(ctx context.Context, reload <-chan os.Signal, failed <-chan error) error {
@@ -166,13 +183,18 @@ func (d *daemon) drain() {
 	notify(systemd.SdNotifyStopping)
 	limit := time.Duration(d.inForce().DrainTimeout)
 	d.log.Info("stopping; calls under way may end", zap.Stringer("drain_timeout", limit))
-	d.http.notReady("draining")
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	if err := d.server.Shutdown(ctx); err != nil {
+	d.http.setDraining()
+	if err := d.shutdown(limit); err != nil {
 		d.log.Warn("drained", zap.Error(err))
 	}
-	d.http.close()
+}
+
+// shutdown ends what listens.
+func (d *daemon) shutdown(limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	defer d.http.close()
+	return d.server.Shutdown(ctx)
 }
 
 // close takes down the rooms that hold something, storage last. It takes whatever of them startDaemon had made.
@@ -228,6 +250,7 @@ func (d *daemon) applyConfig() (applied, needRestart []string, err error) {
 	}
 	d.metrics.SetRegistries(registryNames(c))
 	d.caches.SetLimits(cacheOptions(c))
+	d.server.SetLimits(serverLimits(c))
 	d.service.SetPolicy(policyOf(c))
 	d.logLevel.SetLevel(zapLevel(c.Log.Level))
 	d.mu.Lock()

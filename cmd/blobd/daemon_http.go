@@ -27,11 +27,11 @@ const (
 type httpServer struct {
 	listener net.Listener
 	server   *http.Server
-	state    atomic.Pointer[string] // why the socket takes no calls; nil while it does
+	ready    atomic.Bool // the store is open
+	draining atomic.Bool // the socket takes no more calls
 }
 
-// listenHTTP opens the listener, after the store is open and the socket listens: while it answers, only a drain makes the
-// daemon not ready.
+// listenHTTP opens the listener, after the socket listens.
 func listenHTTP(ctx context.Context, c config.Config, m *metrics.Metrics, log *zap.Logger) (*httpServer, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.HTTPAddr)
 	if err != nil {
@@ -40,7 +40,7 @@ func listenHTTP(ctx context.Context, c config.Config, m *metrics.Metrics, log *z
 	}
 	h := &httpServer{listener: listener}
 	checks := []metrics.Check{
-		{Name: "store", Ready: func() error { return nil }},
+		{Name: "store", Ready: h.store},
 		{Name: "socket", Ready: h.socket},
 	}
 	errorLog, _ := zap.NewStdLogAt(log.Named("http"), zap.WarnLevel) // it fails for unknown levels only
@@ -51,16 +51,29 @@ func listenHTTP(ctx context.Context, c config.Config, m *metrics.Metrics, log *z
 	return h, nil
 }
 
-func (h *httpServer) socket() error {
-	if why := h.state.Load(); why != nil {
-		return errors.New(*why)
+func (h *httpServer) store() error {
+	if !h.ready.Load() {
+		return errors.New("starting")
 	}
 	return nil
 }
 
-func (h *httpServer) notReady(why string) {
+func (h *httpServer) socket() error {
+	if h.draining.Load() {
+		return errors.New("draining")
+	}
+	return nil
+}
+
+func (h *httpServer) setReady() {
 	if h != nil {
-		h.state.Store(&why)
+		h.ready.Store(true)
+	}
+}
+
+func (h *httpServer) setDraining() {
+	if h != nil {
+		h.draining.Store(true)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/blobd/blobd/internal/oci"
 	"github.com/blobd/blobd/internal/vfs"
 	"github.com/blobd/blobd/pullthrough"
+	"github.com/blobd/blobd/server"
 )
 
 // What follows translates the configuration for the rooms, which don't know it.
@@ -127,6 +128,14 @@ func policyOf(c config.Config) pullthrough.Policy {
 // maxPinned leaves a tenth of the budget to what is not pinned: eviction goes down to 90 %, and with more than that
 // pinned it could never get there.
 func maxPinned(maxSize int64) int64 { return maxSize / 10 * 9 }
+
+// serverLimits leaves a quarter of the files that the process may open to what connections ask for: files of the cache,
+// and connections to registries.
+func serverLimits(c config.Config) server.Limits {
+	return server.Limits{
+		ConnectionsPerUser: c.MaxConnectionsPerUser, CallsPerUser: c.MaxCallsPerUser, Connections: openFiles() / 4 * 3,
+	}
+}
 
 // configText is the configuration as `blobd status` and `blobd config show` print it.
 func configText(c config.Config) string {

@@ -127,6 +127,7 @@ func startTest(t *testing.T, dir, more string) *testDaemon {
 	}
 	go func() { td.ended <- td.run(ctx, td.reload) }()
 	t.Cleanup(func() { td.end(t) })
+	td.log.wait(t, `"serving"`, 1)
 	return td
 }
 
@@ -273,9 +274,13 @@ func TestServeRefuses(t *testing.T) {
 			for k, v := range tt.flags {
 				flags[k] = v
 			}
-			d, err := startDaemon(t.Context(), config.Sources{File: filepath.Join(dir, "config.yaml"), Flags: flags}, io.Discard)
+			ctx, stop := context.WithCancel(t.Context())
+			stop() // one that starts ends at once
+			d, err := startDaemon(ctx, config.Sources{File: filepath.Join(dir, "config.yaml"), Flags: flags}, io.Discard)
 			if err == nil {
-				_ = d.close()
+				err = d.run(ctx, nil)
+			}
+			if err == nil {
 				t.Fatal("it started")
 			}
 			var stderr strings.Builder
