@@ -101,6 +101,14 @@ fuzz-all:
 bench: ## blobd beside meigma/blob in one run; writes docs/benchmarks.md
 	cd $(INTEROP) && $(GO) run ./bench -out '$(CURDIR)/docs/benchmarks.md'
 
+# How long chaos rages, and what it is made from; without SEED, at random.
+DURATION ?= 60s
+
+.PHONY: chaos
+chaos: race-note ## a model check: clients read through a daemon that everything happens to, for $(DURATION); SEED= repeats one
+	@cd $(INTEROP) && $(GO) build -o '$(TOOLS)/' ./chaos
+	@cd $(INTEROP) && '$(TOOLS)/chaos' -duration $(DURATION) $(if $(SEED),-seed $(SEED)) $(RACE)
+
 .PHONY: clean
 clean: ## remove what the other targets made
 	rm -rf bin .cache

@@ -29,6 +29,8 @@ type Host struct {
 	Binary string // of commands
 	Daemon string // the binary of daemons
 	Dir    string
+	// CacheDir is the cache folder of daemons that start from now on; "" is one in Dir.
+	CacheDir string
 	// Config is the text of the configuration file of daemons that start from now on, beside what the rig sets itself:
 	// the socket, the cache folder, the address for HTTP.
 	Config string
@@ -65,7 +67,12 @@ func (h *Host) Close() error {
 func (h *Host) Socket() string { return filepath.Join(h.Dir, "s") }
 
 // Cache is the daemon's cache folder.
-func (h *Host) Cache() string { return filepath.Join(h.Dir, "cache") }
+func (h *Host) Cache() string {
+	if h.CacheDir != "" {
+		return h.CacheDir
+	}
+	return filepath.Join(h.Dir, "cache")
+}
 
 // LogFile is where the daemons' stderr goes, one after another.
 func (h *Host) LogFile() string { return filepath.Join(h.Dir, "log") }
@@ -149,6 +156,9 @@ func (h *Host) AwaitReady(ctx context.Context) error {
 
 // Signal sends the daemon a signal.
 func (h *Host) Signal(s os.Signal) error { return h.daemon.cmd.Process.Signal(s) }
+
+// Ended is closed when the daemon that was started last has ended.
+func (h *Host) Ended() <-chan struct{} { return h.daemon.exited }
 
 // Stop ends the daemon as a service manager does. It returns how the process ended: nil is exit code 0.
 func (h *Host) Stop() error {
