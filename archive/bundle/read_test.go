@@ -226,10 +226,10 @@ func TestReadLimits(t *testing.T) {
 	}
 }
 
-// TestReadBombs has gzips of half a megabyte that become a hundred; each is refused soon after the
+// TestReadBombs has gzips of less than a megabyte that become 72; each is refused soon after the
 // 64th, wherever the zeros stand.
 func TestReadBombs(t *testing.T) {
-	const size = 96 << 20
+	const size = 72 << 20
 	zeros := func(w io.Writer) error {
 		_, err := io.CopyN(w, zeroReader{}, size)
 		return err

@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -82,18 +83,16 @@ func (s *stream) nextGzip() error {
 
 // drain reads what follows the last member: zeros, if anything.
 func (s *stream) drain() error {
-	buf := make([]byte, 32<<10)
+	const size = 32 << 10
+	buf, zeros := make([]byte, size), make([]byte, size)
 	for {
 		n, err := s.Read(buf)
-		for _, b := range buf[:n] {
-			if b != 0 {
-				return errors.New("something follows its end")
-			}
-		}
-		if err == io.EOF {
+		switch {
+		case !bytes.Equal(buf[:n], zeros[:n]):
+			return errors.New("something follows its end")
+		case err == io.EOF:
 			return nil
-		}
-		if err != nil {
+		case err != nil:
 			return err
 		}
 	}
