@@ -215,7 +215,7 @@ func (s *Store) dropLocked(r ref, reason string, force bool) (int64, error) {
 		s.mu.Lock()
 		s.putBack(e, h)
 		s.mu.Unlock()
-		s.trouble(err)
+		c.trouble(err)
 		return 0, err
 	}
 	c.leaveShard(r.key.shard())

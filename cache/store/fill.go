@@ -68,10 +68,10 @@ func (p *Partial) WriteBlock(res *Reservation, block int, data []byte) error {
 	}
 	st.settle(p.h, res, blockCost)
 	if err != nil {
-		st.c.s.trouble(err)
+		st.c.trouble(err)
 		return st.writeError(block, err)
 	}
-	st.c.s.works()
+	st.c.works()
 	return nil
 }
 

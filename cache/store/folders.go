@@ -49,7 +49,7 @@ func (c *Class) discardTemp(f vfs.File, name string, used int64) {
 	}
 	s.mu.Unlock()
 	if err != nil {
-		s.trouble(err)
+		c.trouble(err)
 	}
 }
 

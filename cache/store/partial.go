@@ -170,7 +170,7 @@ func (c *Class) readPartial(key Key) (*partialState, error) {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, vfs.ErrNotFile) {
 			return nil, errBadHeader
 		}
-		c.s.trouble(err)
+		c.trouble(err)
 		return nil, err
 	}
 	st.f = f
@@ -182,7 +182,7 @@ func (c *Class) readPartial(key Key) (*partialState, error) {
 	if err != nil {
 		f.Close()
 		if !errors.Is(err, errBadHeader) && !errors.Is(err, io.EOF) {
-			c.s.trouble(err)
+			c.trouble(err)
 			return nil, err
 		}
 		return nil, errBadHeader
@@ -228,12 +228,12 @@ func (c *Class) makePartial(key Key, size int64) (*Partial, error) {
 	st.shape()
 	if err := c.writePartial(st); err != nil {
 		c.giveBack(newPartialSize)
-		s.trouble(err)
+		c.trouble(err)
 		return nil, fmt.Errorf("store: creating partial %s in %s: %w", key, c.name, err)
 	}
 	h = c.register(key, vfs.Info{Allocated: st.alloc}, 0, newPartialSize)
 	c.attach(h, st)
-	s.works()
+	c.works()
 	return &Partial{st: st, h: h}, nil
 }
 
@@ -326,7 +326,7 @@ func (st *partialState) chunk(block int) *chunk {
 	b := make([]byte, st.chunkLen(n)*recordLen)
 	got, err := st.f.ReadAt(b, recordAt(st.size, first))
 	if err != nil && !errors.Is(err, io.EOF) {
-		st.c.s.trouble(err)
+		st.c.trouble(err)
 		return nil
 	}
 	ch, damaged := decodeChunk(b[:got], st.key, st.size, first)
@@ -358,7 +358,7 @@ func (p *Partial) ReadBlock(block int, buf []byte) (int, error) {
 	sum := ch.sums[block%chunkBlocks]
 	st.mu.Unlock()
 	if _, err := st.f.ReadAt(buf[:n], int64(block)*BlockSize); err != nil && !errors.Is(err, io.EOF) {
-		st.c.s.trouble(err)
+		st.c.trouble(err)
 		return 0, ErrNotFound
 	}
 	if crc32.Checksum(buf[:n], castagnoli()) != sum {
@@ -430,7 +430,7 @@ func (st *partialState) dropIn(first, last int) {
 		return
 	}
 	if _, err := vfs.WriteAt(st.f, make([]byte, (last-first)*recordLen), recordAt(st.size, first)); err != nil {
-		st.c.s.trouble(err)
+		st.c.trouble(err)
 	}
 }
 
@@ -481,7 +481,7 @@ func (st *partialState) close() error {
 	var err error
 	if st.dirty && st.c.sync {
 		if err = st.f.Sync(); err != nil {
-			st.c.s.trouble(err)
+			st.c.trouble(err)
 		}
 	}
 	if cerr := st.f.Close(); err == nil {

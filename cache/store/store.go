@@ -90,7 +90,7 @@ type Store struct {
 	stuck     int64 // the part of overhead that is temporary files that could not be removed
 	counted   time.Time
 	demands   []*demand
-	problem   error
+	problems  map[string]error // by place: see observer.go
 	scanning  bool
 	closed    bool
 	trustSize bool // the snapshot had a clean mark
@@ -161,7 +161,8 @@ func newStore(opts Options) (*Store, error) {
 		quit: make(chan struct{}), evicting: make(chan struct{}),
 		wake: make(chan struct{}, 1), dirty: make(chan struct{}, 1),
 		x: newIndex(), open: map[ref]*handle{}, pins: map[ref]int32{}, leases: map[ref]map[string]time.Time{},
-		maxSize: opts.MaxSize, minFree: opts.MinFree, scanning: true,
+		problems: map[string]error{},
+		maxSize:  opts.MaxSize, minFree: opts.MinFree, scanning: true,
 	}
 	if s.fs == nil {
 		s.fs = vfs.OS()

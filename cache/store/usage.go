@@ -34,7 +34,7 @@ func (s *Store) Usage() Usage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := Usage{Bytes: s.used + s.overhead, Reserved: s.reserved, Overhead: s.overhead, Limit: s.maxSize,
-		Entries: int64(s.x.count), Scanning: s.scanning, Problem: s.problem}
+		Entries: int64(s.x.count), Scanning: s.scanning, Problem: s.problem()}
 	for i, d := range s.disks {
 		s.missing(d, 0) // asks anew when the answer is old
 		if i == 0 || d.free-d.keep < u.DiskFree-u.MinFree {

@@ -57,7 +57,7 @@ func (c *Class) Create(ctx context.Context, key Key, size int64) (*Writer, error
 	f, temp, err := c.createTemp()
 	if err != nil {
 		c.giveBack(want)
-		c.s.trouble(err)
+		c.trouble(err)
 		return nil, fmt.Errorf("store: creating %s in %s: %w", key, c.name, err)
 	}
 	return &Writer{c: c, key: key, ctx: ctx, f: f, temp: temp, reserved: want}, nil
@@ -87,7 +87,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	n, err := vfs.WriteAt(w.f, p, at)
 	w.size.Store(at + int64(n))
 	if err != nil {
-		w.c.s.trouble(err)
+		w.c.trouble(err)
 		w.failed = fmt.Errorf("store: writing %s in %s: %w", w.key, w.c.name, err)
 		w.settle()
 		return n, w.failed
@@ -172,13 +172,13 @@ func (w *Writer) Commit() error {
 	if err := w.publish(); err != nil {
 		w.failed = err
 		if !errors.Is(err, ErrClosed) {
-			w.c.s.trouble(err)
+			w.c.trouble(err)
 			w.failed = fmt.Errorf("store: committing %s in %s: %w", w.key, w.c.name, err)
 		}
 		return w.failed
 	}
 	w.done = true
-	w.c.s.works()
+	w.c.works()
 	return nil
 }
 
@@ -207,7 +207,7 @@ func (w *Writer) publish() error {
 	// From here on the object is there whatever happens.
 	if c.sync {
 		if err := s.fs.SyncDir(c.shardDir(n)); err != nil {
-			s.trouble(err)
+			c.trouble(err)
 		}
 	}
 	in, err := w.f.Stat()
