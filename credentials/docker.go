@@ -40,15 +40,9 @@ func parseDocker(raw []byte) (dockerFile, error) {
 }
 
 // key returns the key under which f has, or its helper may have, the login of a repository; "" if there is none.
-// The longest path wins, as with podman; Docker itself has hosts only. A helper of its own goes before an entry.
 func (f dockerFile) key(registry, repository string) string {
-	for _, want := range paths(registry, repository) {
-		if key := match(f.Helpers, want, func(helper string) bool { return helper != "" }); key != "" {
-			return key
-		}
-		if key := match(f.Auths, want, func(a dockerAuth) bool { return f.Store != "" || a != (dockerAuth{}) }); key != "" {
-			return key
-		}
+	if key := f.listed(registry, repository); key != "" {
+		return key
 	}
 	switch {
 	case f.Store == "":
@@ -57,6 +51,20 @@ func (f dockerFile) key(registry, repository string) string {
 		return dockerHub
 	}
 	return registry
+}
+
+// listed is key without the logins that the store of f may have and f does not list. The longest path wins, as with podman;
+// Docker itself has hosts only. A helper of its own goes before an entry.
+func (f dockerFile) listed(registry, repository string) string {
+	for _, want := range paths(registry, repository) {
+		if key := match(f.Helpers, want, func(helper string) bool { return helper != "" }); key != "" {
+			return key
+		}
+		if key := match(f.Auths, want, func(a dockerAuth) bool { return f.Store != "" || a != (dockerAuth{}) }); key != "" {
+			return key
+		}
+	}
+	return ""
 }
 
 // match returns the key that means name and whose value counts, the first in order where there are several spellings.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -125,5 +126,58 @@ func TestHelpersThatFail(t *testing.T) {
 	defer cancel()
 	if _, err := s.Get(ctx, s.Name("ghcr.io", "a/b", ""), "ghcr.io"); !errors.Is(err, context.DeadlineExceeded) || fault.ReasonOf(err) != "" {
 		t.Fatalf("the caller's own deadline: %v", err)
+	}
+}
+
+// A login goes to the helper that the file names, and the file lists the registry alone.
+func TestLoginWithAHelper(t *testing.T) {
+	for _, config := range []string{`{"credsStore": "vault"}`, `{"credHelpers": {"ghcr.io": "vault"}}`} {
+		asked := helper(t, "vault", `kept=$(dirname "$0")/kept
+case $1 in
+store) echo "$server" > "$kept" ;;
+erase) rm "$kept" ;;
+get) [ -f "$kept" ] && cat "$kept" || { echo "credentials not found in native keychain"; exit 1; } ;;
+esac`)
+		dir := t.TempDir()
+		path := write(t, filepath.Join(dir, "auth.json"), config)
+		f := credentials.OpenFile(path)
+		where, err := f.Login(t.Context(), "ghcr.io", credentials.Credential{Username: "u", Password: "secret"})
+		if err != nil || where != "credential helper vault" {
+			t.Fatalf("%q %v", where, err)
+		}
+		if raw, err := os.ReadFile(path); err != nil || strings.Contains(string(raw), "secret") || strings.Contains(string(raw), "c2VjcmV0") {
+			t.Errorf("%s %v", raw, err)
+		}
+		// Spin's login is found for registries that the helper has no login for.
+		o := credentials.Options{LoginFile: path, SpinFile: write(t, filepath.Join(dir, "spin"), `{"auths": {"quay.io": "c3BpbjpwCg=="}}`)}
+		if c := opens(t, o, "ghcr.io", "a"); c.Username != "u" || c.Password != "secret" {
+			t.Errorf("%v", c)
+		}
+		if c := opens(t, o, "quay.io", "a"); c.Username != "spin" {
+			t.Errorf("%v", c)
+		}
+		list, err := f.Logins(t.Context())
+		if err != nil || len(list) != 1 || list[0] != (credentials.Login{Registry: "ghcr.io", Username: "u", Where: where}) {
+			t.Errorf("%+v %v", list, err)
+		}
+		if found, err := f.Logout(t.Context(), "ghcr.io"); !found || err != nil {
+			t.Errorf("%v %v", found, err)
+		}
+		if c := opens(t, o, "ghcr.io", "a"); !c.Anonymous() {
+			t.Errorf("after a logout: %v", c)
+		}
+		if got := questions(t, asked); !strings.HasPrefix(got[0], "store=") || !slices.Contains(got, "erase=ghcr.io") {
+			t.Errorf("%q", got)
+		}
+	}
+	// What a helper refuses is not kept.
+	helper(t, "broken", `echo no; exit 1`)
+	path := write(t, filepath.Join(t.TempDir(), "auth.json"), `{"credsStore": "broken"}`)
+	_, err := credentials.OpenFile(path).Login(t.Context(), "ghcr.io", credentials.Credential{Username: "u", Password: "secret"})
+	if !errors.Is(err, fault.CredentialUnusable) || strings.Contains(err.Error(), "secret") {
+		t.Errorf("%v", err)
+	}
+	if raw, err := os.ReadFile(path); string(raw) != `{"credsStore": "broken"}` || err != nil {
+		t.Errorf("%s %v", raw, err)
 	}
 }

@@ -19,6 +19,8 @@ type Options struct {
 	// File holds named logins, as YAML (`name: {username: …, password: …, identity_token: …}`) or in the format of
 	// Docker's config.json, whose keys are the names and which opens its hosts without being named, too.
 	File string
+	// LoginFile is what `blobd login` writes; see UserFile and SystemFile.
+	LoginFile string
 	// SpinFile is Spin's registry-auth.json; see DefaultSpinFile.
 	SpinFile string
 	// Docker uses DockerConfig, or where that is empty $DOCKER_CONFIG/config.json or ~/.docker/config.json.
@@ -37,6 +39,7 @@ const helperTTL = 5 * time.Minute
 // Prefixes of names that the Store gives by itself; what follows is the key in that file.
 const (
 	ownPrefix    = "file:"
+	loginPrefix  = "login:"
 	spinPrefix   = "spin:"
 	dockerPrefix = "docker:"
 )
@@ -45,9 +48,9 @@ const (
 type Store struct {
 	file          string
 	named         watched[namedFile]
+	logins        watched[dockerFile]
 	spin          watched[spinFile]
 	docker        watched[dockerFile]
-	dockerPath    string
 	helperTimeout time.Duration
 	now           func() time.Time
 
@@ -74,18 +77,19 @@ func New(o Options) (*Store, error) {
 	s := &Store{
 		file:          o.File,
 		named:         watched[namedFile]{path: o.File, parse: parseNamed},
+		logins:        watched[dockerFile]{path: o.LoginFile, parse: parseDocker},
 		spin:          watched[spinFile]{path: o.SpinFile, parse: parseSpin},
+		docker:        watched[dockerFile]{parse: parseDocker},
 		helperTimeout: o.HelperTimeout,
 		now:           o.Now,
 		helpers:       map[string]*helperAnswer{},
 	}
 	if o.Docker {
-		s.dockerPath = o.DockerConfig
-		if s.dockerPath == "" {
-			s.dockerPath = defaultDockerFile()
+		s.docker.path = o.DockerConfig
+		if s.docker.path == "" {
+			s.docker.path = defaultDockerFile()
 		}
 	}
-	s.docker = watched[dockerFile]{path: s.dockerPath, parse: parseDocker}
 	if s.helperTimeout <= 0 {
 		s.helperTimeout = 15 * time.Second
 	}
@@ -98,8 +102,8 @@ func New(o Options) (*Store, error) {
 	return s, nil
 }
 
-// Name says which login opens a repository: the configured one, else one from the own file, Spin's or Docker's, in
-// this order, else "" for anonymous. It looks at files at most and runs no helper.
+// Name says which login opens a repository: the configured one, else one from Options.File, `blobd login`'s file, Spin's or
+// Docker's, in this order, else "" for anonymous. It looks at files at most and runs no helper.
 func (s *Store) Name(registry, repository, configured string) string {
 	if configured != "" {
 		return configured
@@ -110,6 +114,11 @@ func (s *Store) Name(registry, repository, configured string) string {
 		}
 	}
 	// A file that can't be read is not a file without logins: Get will say what is wrong with it.
+	if logins, err := s.logins.get(); err != nil {
+		return loginPrefix + registry
+	} else if key := logins.listed(registry, repository); key != "" { // Login lists what it gives to a helper
+		return loginPrefix + key
+	}
 	if spin, err := s.spin.get(); err != nil {
 		return spinPrefix + registry
 	} else if key := spin.key(registry); key != "" {
@@ -135,7 +144,7 @@ func (s *Store) Get(ctx context.Context, name, registry string) (Credential, err
 			return Credential{}, ctx.Err()
 		}
 		return Credential{}, fault.Wrap(fault.CredentialUnusable, err, "credential %s for registry %s (%s)", name, registry, where).
-			Try("repair it, or log in again with docker login %s", registry)
+			Try("repair it, or log in again with blobd login %s", registry)
 	}
 	c.Name = name
 	return c, nil
@@ -160,13 +169,15 @@ func (s *Store) get(ctx context.Context, name string) (c Credential, where strin
 		c, err = f.credential(key)
 		return c, s.spin.path, err
 	}
-	if key, ok := strings.CutPrefix(name, dockerPrefix); ok {
-		f, err := s.docker.get()
-		if err != nil {
-			return Credential{}, s.dockerPath, err
+	for prefix, file := range map[string]*watched[dockerFile]{loginPrefix: &s.logins, dockerPrefix: &s.docker} {
+		if key, ok := strings.CutPrefix(name, prefix); ok {
+			f, err := file.get()
+			if err != nil {
+				return Credential{}, file.path, err
+			}
+			c, err = s.fromDocker(ctx, f, name, key)
+			return c, file.path, err
 		}
-		c, err = s.fromDocker(ctx, f, name, key)
-		return c, s.dockerPath, err
 	}
 	f, err := s.named.get()
 	if err != nil {
