@@ -39,6 +39,7 @@ type call struct {
 	header    http.Header
 	announced int64     // Content-Length; -1 where there is none
 	raw       []byte    // of a manifest
+	letGo     func()    // gives back the room that raw takes; nil where that is none
 	body      *wireBody // of a blob
 	whole     bool      // a range was wanted and the whole blob comes
 }

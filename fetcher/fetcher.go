@@ -62,10 +62,11 @@ type Observer interface {
 
 // Fetcher is the way to all registries. Its methods may be called from several goroutines.
 type Fetcher struct {
-	now  func() time.Time
-	log  *slog.Logger
-	base context.Context // ends with Close
-	stop context.CancelFunc
+	now   func() time.Time
+	log   *slog.Logger
+	base  context.Context // ends with Close
+	stop  context.CancelFunc
+	large largeRoom
 
 	mu    sync.Mutex // guards what follows, and calls.Add against Close
 	conf  *generation
@@ -90,7 +91,7 @@ const (
 
 // New returns a Fetcher. It fails when a CA file can't be used.
 func New(o Options) (*Fetcher, error) {
-	f := &Fetcher{now: o.Now, log: o.Log}
+	f := &Fetcher{now: o.Now, log: o.Log, large: newLargeRoom()}
 	if f.now == nil {
 		f.now = time.Now
 	}

@@ -204,7 +204,9 @@ func (g *guard) readAll(ctx context.Context, c *call, res *http.Response) error 
 		res.Body = http.NoBody
 		return nil
 	}
-	raw, err := io.ReadAll(io.LimitReader(res.Body, g.limits(c).ManifestBytes+1))
+	c.handOver(ctx, errUnread) // of an earlier answer to the same call
+	raw, release, err := g.f.large.read(ctx, res.Body, res.ContentLength, g.limits(c).ManifestBytes)
+	c.letGo = release
 	if err != nil {
 		if e := classify(ctx, c.what(h.name), h.name, err); fault.ReasonOf(e) != fault.UpstreamUnreachable {
 			return e
@@ -212,6 +214,7 @@ func (g *guard) readAll(ctx context.Context, c *call, res *http.Response) error 
 		return fault.Wrap(fault.Truncated, err, "%s: the answer was cut short", c.what(h.name))
 	}
 	if int64(len(raw)) > g.limits(c).ManifestBytes {
+		release()
 		return fault.New(fault.ManifestInvalid, "%s: a manifest of more than %d bytes", c.what(h.name), g.limits(c).ManifestBytes)
 	}
 	_ = res.Body.Close()

@@ -53,12 +53,13 @@ func (s source) headTag(ctx context.Context, tag string) (oci.Descriptor, error)
 	return oci.Descriptor{MediaType: mediaType, Digest: d, Size: r.announced}, nil
 }
 
-func (s source) getTag(ctx context.Context, tag string) (oci.Descriptor, []byte, error) {
+func (s source) getTag(ctx context.Context, tag string) (_ oci.Descriptor, _ []byte, err error) {
 	r, err := s.ask(ctx, call{kind: kindTag, tag: tag})
 	if err != nil {
 		return oci.Descriptor{}, nil, err
 	}
 	defer r.Close()
+	defer func() { r.handOver(ctx, err) }()
 	mediaType, err := manifestType(r.call, s.host.name, r.raw)
 	if err != nil {
 		return oci.Descriptor{}, nil, err
@@ -74,7 +75,8 @@ func (s source) getTag(ctx context.Context, tag string) (oci.Descriptor, []byte,
 }
 
 // Manifest gets a manifest by its digest: one GET, and one more where wrong bytes came. The bytes match the digest and
-// are at most Limits.ManifestBytes; the media type is a manifest's.
+// are at most Limits.ManifestBytes; the media type is a manifest's. A large one takes room until ctx ends, which should be
+// when it is no longer worked on.
 func (f *Fetcher) Manifest(ctx context.Context, scope oci.Scope, d digest.Digest) (mediaType string, raw []byte, err error) {
 	if err := d.Validate(); err != nil {
 		return "", nil, fault.Wrap(fault.InvalidDigest, err, "manifest %q of %s/%s", d, scope.Registry, scope.Repository)
@@ -98,6 +100,7 @@ func (s source) getManifest(ctx context.Context, d digest.Digest) (mediaType str
 		return "", nil, err
 	}
 	defer r.Close()
+	defer func() { r.handOver(ctx, err) }()
 	if mediaType, err = manifestType(r.call, s.host.name, r.raw); err != nil {
 		return "", nil, err
 	}
@@ -122,6 +125,7 @@ func (f *Fetcher) Stat(ctx context.Context, scope oci.Scope, d digest.Digest) er
 		if err != nil {
 			return err
 		}
+		r.handOver(ctx, errUnread)
 		return r.Close()
 	})
 }

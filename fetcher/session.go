@@ -121,6 +121,7 @@ func (s *session) ask(ctx context.Context, f *Fetcher, c *call) (io.Closer, erro
 		select {
 		case answers <- answer{closer, err}:
 		case <-gone:
+			own.handOver(ctx, errUnread)
 			if closer != nil {
 				_ = closer.Close()
 			}
