@@ -1,27 +1,23 @@
 package store_test
 
 import (
-	"syscall"
+	"io"
 	"testing"
 
 	"github.com/blobd/blobd/cache/store/storetest"
 )
 
+// TestEveryCallFails makes some ten thousand stores, in memory where the system has a place for files there.
 func TestEveryCallFails(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
-		err    error
-		sticky bool
-	}{
-		{syscall.ENOSPC, false}, {syscall.EIO, false}, {syscall.EIO, true},
-	} {
-		name := tt.err.Error()
-		if tt.sticky {
-			name += " from then on"
-		}
-		t.Run(name, func(t *testing.T) {
+	faults := append(diskFaults(),
+		storetest.Fault{Name: "short write with an error", Err: io.ErrShortWrite, Match: storetest.Writes},
+		storetest.Fault{Name: "short write without an error", Match: storetest.Writes},
+	)
+	for _, f := range faults {
+		t.Run(f.Name, func(t *testing.T) {
 			t.Parallel()
-			storetest.FaultWalk(t, tt.err, tt.sticky)
+			storetest.FaultWalk(t, f)
 		})
 	}
 }

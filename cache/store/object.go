@@ -105,7 +105,7 @@ func (o *Object) verify(in vfs.Info) error {
 		o.c.confirm(o.h, in)
 		return nil
 	case r.err != nil:
-		o.c.s.trouble(r.err)
+		o.c.trouble(r.err)
 	default:
 		o.c.dropBad(o.h.ref.key, in)
 	}
@@ -121,7 +121,7 @@ func (c *Class) openHeld(h *handle) (*Object, vfs.Info, error) {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, vfs.ErrNotFile) {
 			c.dropBad(key, vfs.Info{})
 		} else {
-			s.trouble(err)
+			c.trouble(err)
 		}
 		return nil, vfs.Info{}, ErrNotFound
 	}
@@ -129,7 +129,7 @@ func (c *Class) openHeld(h *handle) (*Object, vfs.Info, error) {
 	if err != nil {
 		f.Close()
 		s.release(h)
-		s.trouble(err)
+		c.trouble(err)
 		return nil, vfs.Info{}, ErrNotFound
 	}
 	if !in.Regular || in.Size == 0 {
@@ -160,7 +160,7 @@ func (c *Class) hold(key Key, read bool) (h *handle, known uint64, ok bool) {
 	at := s.x.find(r)
 	if at == 0 && !c.found {
 		s.mu.Unlock()
-		c.adopt(key, false)
+		c.look(key)
 		s.mu.Lock()
 		at = s.x.find(r)
 	}
@@ -259,7 +259,7 @@ func (c *Class) Get(key Key, check func([]byte) error) ([]byte, error) {
 	data = make([]byte, o.size)
 	if _, err := o.ReadAt(data, 0); err != nil {
 		if !errors.Is(err, io.EOF) && !errors.Is(err, ErrNotFound) {
-			c.s.trouble(err)
+			c.trouble(err)
 		}
 		return nil, ErrNotFound
 	}
@@ -298,7 +298,7 @@ func (o *Object) ReadAt(p []byte, off int64) (int, error) {
 func (o *Object) unchanged() bool {
 	in, err := o.f.Stat()
 	if err != nil {
-		o.c.s.trouble(err)
+		o.c.trouble(err)
 		return false
 	}
 	if in.Stamp == o.stamp.Load() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"time"
 )
 
 // start loads what the last process left, and then looks at every file. The store serves meanwhile.
@@ -45,6 +46,36 @@ func (s *Store) start() {
 	}
 	s.countOverhead()
 	s.wakeEvictor()
+	if !whole {
+		s.workers.Go(s.rescan)
+	}
+}
+
+// rescanEvery is how long what could not be read at start is left alone before it is tried again: a disk that comes back
+// is counted within a minute, and looking at a million files as often costs a disk next to nothing.
+const rescanEvery = 30 * time.Second
+
+// rescan scans until a scan gets to the end: before that the budget does not know all that is there.
+func (s *Store) rescan() {
+	again := time.NewTicker(rescanEvery)
+	defer again.Stop()
+	for {
+		select {
+		case <-again.C:
+		case <-s.quit:
+			return
+		}
+		s.findShards()
+		if !s.scan() {
+			continue
+		}
+		s.mu.Lock()
+		s.trustSize = true
+		s.mu.Unlock()
+		s.countOverhead()
+		s.wakeEvictor()
+		return
+	}
 }
 
 func (s *Store) stopping() bool {
@@ -133,7 +164,8 @@ func (c *Class) scan() (whole, found bool, foreign int64) {
 				foreign += s.lstatBytes(filepath.Join(dir, name))
 				continue
 			}
-			added, other := c.adopt(key, true)
+			added, other, err := c.adopt(key, true)
+			whole = whole && s.readable(err)
 			found = found || added
 			foreign += other
 		}
@@ -179,18 +211,21 @@ func (s *Store) lstatBytes(path string) int64 {
 
 // adopt looks at the file of a key and makes it an entry if it is one: the coldest but for its mtime, as no more is known
 // of when it was read. In a class that is off it is removed. found says that it was not known; foreign is what the disk
-// gives up for something else of that name.
-func (c *Class) adopt(key Key, scanning bool) (found bool, foreign int64) {
+// gives up for something else of that name. The error says that there may be a file that can't be looked at.
+func (c *Class) adopt(key Key, scanning bool) (found bool, foreign int64, err error) {
 	s, r := c.s, ref{key, c.id}
 	stripe := &s.stripes[key.shard()]
 	stripe.Lock()
 	defer stripe.Unlock()
 	in, err := s.fs.Lstat(c.path(key))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, 0, nil
+	}
 	if err != nil {
-		return false, 0
+		return false, 0, err
 	}
 	if !in.Regular {
-		return false, in.Allocated
+		return false, in.Allocated, nil
 	}
 	s.mu.Lock()
 	at := s.x.find(r)
@@ -209,7 +244,14 @@ func (c *Class) adopt(key Key, scanning bool) (found bool, foreign int64) {
 	if c.off && scanning {
 		_, _ = s.dropLocked(r, ReasonRemoved, true)
 	}
-	return found, 0
+	return found, 0, nil
+}
+
+// look is adopt for who asks for the entry.
+func (c *Class) look(key Key) {
+	if _, _, err := c.adopt(key, false); err != nil {
+		c.trouble(err)
+	}
 }
 
 // forgetUnseen forgets the entries of a class that only the snapshot knows: the scan has not met their files.
@@ -225,10 +267,10 @@ func (c *Class) forgetUnseen() {
 		if s.stopping() {
 			return
 		}
-		if _, other := c.adopt(key, false); other > 0 || c.vanished(key) {
+		if _, other, err := c.adopt(key, false); err == nil && (other > 0 || c.vanished(key)) {
 			stripe := &s.stripes[key.shard()]
 			stripe.Lock()
-			if _, err := s.fs.Lstat(c.path(key)); err != nil || other > 0 {
+			if _, err := s.fs.Lstat(c.path(key)); errors.Is(err, fs.ErrNotExist) || err == nil && other > 0 {
 				s.forget(ref{key, c.id})
 			}
 			stripe.Unlock()

@@ -86,7 +86,7 @@ func (c *Class) Remove(key Key, reason string) (freed int64, err error) {
 	known := s.x.find(ref{key, c.id}) != 0 || c.found
 	s.mu.Unlock()
 	if !known {
-		c.adopt(key, false)
+		c.look(key)
 	}
 	if reason == ReasonCorrupt && c.Size(key) > 0 {
 		s.obs.Corrupted(c.name)

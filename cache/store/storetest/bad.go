@@ -160,7 +160,7 @@ func testBadObjects(t *testing.T, open Opener) {
 					t.Errorf("after it was fetched again: %d bytes, %v", len(got), err)
 				}
 				if !d.stays {
-					sameAsDisk(t, s, opts)
+					SameAsDisk(t, s, opts)
 				}
 			})
 		}

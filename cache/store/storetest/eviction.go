@@ -181,7 +181,7 @@ func testEviction(t *testing.T, open Opener) {
 				if u := s.Usage(); u.Bytes > u.Limit || !s.Class("small").Contains(k) {
 					t.Errorf("%+v", u)
 				}
-				sameAsDisk(t, s, opts)
+				SameAsDisk(t, s, opts)
 			})
 		}
 	})
@@ -437,7 +437,7 @@ func testBudget(t *testing.T, open Opener) {
 	if most < maxSize*3/4 {
 		t.Errorf("only %d bytes of %d were ever used", most, maxSize)
 	}
-	sameAsDisk(t, s, opts)
+	SameAsDisk(t, s, opts)
 	if n := disk.OpenFiles(); n > 3 {
 		t.Errorf("%d files are open", n)
 	}

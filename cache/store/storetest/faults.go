@@ -41,7 +41,8 @@ func WithoutSync() *Faults {
 	return f
 }
 
-// Fail makes the n-th call from now on (the first is 1) fail with err, and with sticky all after it. n = 0: none.
+// Fail makes the n-th call from now on (the first is 1) fail with err, and with sticky all after it. n = 0: none. A write
+// that fails takes half of what it is given; with a nil error that is all that happens, and calls that don't write go on.
 func (f *Faults) Fail(n int, err error, sticky bool) {
 	f.FailIf(func(string, string) bool { return true }, n, err, sticky)
 }
@@ -88,21 +89,24 @@ func (f *Faults) Freeze(do func()) {
 	do()
 }
 
-// enter counts a call and says whether it fails; leave ends it.
-func (f *Faults) enter(op, name string) (leave func(), err error) {
+// enter counts a call and says whether it fails, and with what; leave ends it.
+func (f *Faults) enter(op, name string) (leave func(), fails bool, err error) {
 	f.gate.RLock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls[op]++
 	if f.match == nil || !f.match(op, name) {
-		return f.gate.RUnlock, nil
+		return f.gate.RUnlock, false, nil
 	}
 	f.count++
 	if f.from == 0 || f.count < f.from || (f.count > f.from && !f.sticky) {
-		return f.gate.RUnlock, nil
+		return f.gate.RUnlock, false, nil
 	}
 	f.fired++
-	return f.gate.RUnlock, &fs.PathError{Op: op, Path: name, Err: f.err}
+	if f.err == nil {
+		return f.gate.RUnlock, true, nil
+	}
+	return f.gate.RUnlock, true, &fs.PathError{Op: op, Path: name, Err: f.err}
 }
 
 func (f *Faults) opened(name string, file vfs.File, err error) (vfs.File, error) {
@@ -116,7 +120,7 @@ func (f *Faults) opened(name string, file vfs.File, err error) (vfs.File, error)
 }
 
 func (f *Faults) openAs(op, name string, open func(string) (vfs.File, error)) (vfs.File, error) {
-	leave, err := f.enter(op, name)
+	leave, _, err := f.enter(op, name)
 	defer leave()
 	if err != nil {
 		return nil, err
@@ -126,7 +130,7 @@ func (f *Faults) openAs(op, name string, open func(string) (vfs.File, error)) (v
 }
 
 func (f *Faults) do(op, name string, call func() error) error {
-	leave, err := f.enter(op, name)
+	leave, _, err := f.enter(op, name)
 	defer leave()
 	if err != nil {
 		return err
@@ -203,16 +207,20 @@ type faultFile struct {
 }
 
 func (f *faultFile) rw(op string, p []byte, call func([]byte) (int, error)) (n int, err error) {
-	leave, err := f.fs.enter(op, f.name)
+	leave, fails, err := f.fs.enter(op, f.name)
 	defer leave()
-	if err != nil {
-		if op == "File.Write" || op == "File.WriteAt" {
-			n, _ = call(p[:len(p)/2]) // a disk that gets full takes a part
-		}
+	switch {
+	case fails && Writes(op, f.name):
+		n, _ = call(p[:len(p)/2]) // a disk that gets full takes a part
 		return n, err
+	case err != nil:
+		return 0, err
 	}
 	return call(p)
 }
+
+// Writes reports whether a call writes bytes, for FailIf.
+func Writes(op, _ string) bool { return op == "File.Write" || op == "File.WriteAt" }
 
 func (f *faultFile) Read(p []byte) (int, error)  { return f.rw("File.Read", p, f.f.Read) }
 func (f *faultFile) Write(p []byte) (int, error) { return f.rw("File.Write", p, f.f.Write) }
@@ -247,7 +255,7 @@ func (f *faultFile) ReadOnly() error { return f.fs.do("File.ReadOnly", f.name, f
 
 // Close closes the file even when it fails, as the operating system does.
 func (f *faultFile) Close() error {
-	leave, ferr := f.fs.enter("File.Close", f.name)
+	leave, _, ferr := f.fs.enter("File.Close", f.name)
 	defer leave()
 	f.fs.mu.Lock()
 	f.fs.open--

@@ -84,7 +84,7 @@ func damagedObject(t *testing.T, open Opener, always bool, seed uint64, d damage
 	first.Close()
 	second.Close()
 	if !d.stays {
-		sameAsDisk(t, s, opts)
+		SameAsDisk(t, s, opts)
 	}
 }
 

@@ -195,14 +195,14 @@ func testWriter(t *testing.T, open Opener) {
 	if u := s.Usage(); u.Reserved != 0 {
 		t.Errorf("%d bytes are still reserved", u.Reserved)
 	}
-	sameAsDisk(t, s, opts)
+	SameAsDisk(t, s, opts)
 }
 
-// looks is how often sameAsDisk looks again: the evictor may be in the middle of a removal. What is counted wrong stays so.
+// looks is how often SameAsDisk looks again: the evictor may be in the middle of a removal. What is counted wrong stays so.
 const looks = 50
 
-// sameAsDisk checks that each class counts what its files take.
-func sameAsDisk(t *testing.T, s *store.Store, opts store.Options) {
+// SameAsDisk checks that each class counts what its files take.
+func SameAsDisk(t *testing.T, s *store.Store, opts store.Options) {
 	t.Helper()
 	var wrong string
 	for range looks {

@@ -104,7 +104,7 @@ func testPartials(t *testing.T, open Opener) {
 				t.Fatal(err)
 			}
 		}
-		sameAsDisk(t, s, opts)
+		SameAsDisk(t, s, opts)
 		reopen()
 		for _, size := range []int{1, store.BlockSize, store.BlockSize + 1, 20*store.BlockSize - 5} {
 			data := Data(uint64(size), size)
@@ -371,7 +371,7 @@ func testBadPartials(t *testing.T, open Opener) {
 				t.Errorf("after it was fetched again there are %v", got)
 			}
 			p.Close()
-			sameAsDisk(t, s, opts)
+			SameAsDisk(t, s, opts)
 		})
 	}
 }

@@ -63,7 +63,7 @@ func testPrune(t *testing.T, open Opener) {
 				t.Errorf("dry %v: wrong", dry)
 			}
 		}
-		sameAsDisk(t, s, opts)
+		SameAsDisk(t, s, opts)
 	})
 	t.Run("to a target", func(t *testing.T) {
 		s, _, keys, opts := build(t)
@@ -81,7 +81,7 @@ func testPrune(t *testing.T, open Opener) {
 		if s.Class("data").Contains(keys[1]) || !s.Class("data").Contains(keys[19]) || !s.Class("small").Contains(keys[20]) {
 			t.Error("not the coldest went")
 		}
-		sameAsDisk(t, s, opts)
+		SameAsDisk(t, s, opts)
 	})
 	t.Run("to a target, of what is unused", func(t *testing.T) {
 		s, _, keys, _ := build(t)
@@ -107,7 +107,7 @@ func testPrune(t *testing.T, open Opener) {
 		if err != nil || r.FreedEntries != 1 || len(r.Kept) != 1 || r.Bytes != s.Usage().Bytes {
 			t.Errorf("%+v, %v", r, err)
 		}
-		sameAsDisk(t, s, opts)
+		SameAsDisk(t, s, opts)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if _, err := s.Clear(ctx, nil); !errors.Is(err, context.Canceled) {
@@ -203,7 +203,7 @@ func testDisk(t *testing.T, open Opener) {
 			if ps := obs.Problems(); ps[len(ps)-1] != nil || s.Usage().Problem != nil {
 				t.Errorf("the problem has not ended: %v", ps)
 			}
-			sameAsDisk(t, s, opts)
+			SameAsDisk(t, s, opts)
 		})
 	}
 }

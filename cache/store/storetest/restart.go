@@ -122,7 +122,7 @@ func testRestart(t *testing.T, open Opener) {
 		if u := s.Usage(); u.Scanning || u.Entries != 30 {
 			t.Errorf("%+v", u)
 		}
-		sameAsDisk(t, s, opts)
+		SameAsDisk(t, s, opts)
 	})
 	t.Run("temporary files of a crash are removed, foreign files left and counted", func(t *testing.T) {
 		opts := Options(t, 16<<20)
@@ -209,7 +209,7 @@ func testRestart(t *testing.T, open Opener) {
 		if files := Files(t, filepath.Join(opts.Dir, "data")); len(files) != 0 {
 			t.Errorf("it keeps %v", files)
 		}
-		sameAsDisk(t, s, opts)
+		SameAsDisk(t, s, opts)
 	})
 	t.Run("folders of their own", func(t *testing.T) {
 		opts := Options(t, 16<<20)
@@ -221,7 +221,7 @@ func testRestart(t *testing.T, open Opener) {
 		if !has(t, s.Class("data"), k) {
 			t.Error("not found")
 		}
-		sameAsDisk(t, s, opts)
+		SameAsDisk(t, s, opts)
 	})
 	t.Run("closed", func(t *testing.T) {
 		s := open(t, Options(t, 16<<20))
@@ -339,7 +339,7 @@ func testBadHints(t *testing.T, open Opener) {
 							t.Fatalf("entry %d is lost", i)
 						}
 					}
-					sameAsDisk(t, s, opts)
+					SameAsDisk(t, s, opts)
 					put(t, s.Class("data"), Data(7, 100))
 					// A folder in the place of one of ours is a problem that the user has to end.
 					if err := s.Close(); err != nil && d.name != "a folder" {
