@@ -139,6 +139,51 @@ func TestTokenExpiresMidway(t *testing.T) {
 	}
 }
 
+// A token server that fails once the token has ended, wherever that is on the way: nobody waits longer than for a login,
+// and all is well when it is back.
+func TestLoginFailsMidway(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		act  Act
+		want want
+	}{
+		{"stalls", Stall, unavailable(fault.AuthServer, 0, 10100*time.Millisecond)},
+		{"floods", Flood("application/json", `{"token":"`, 1<<30), unavailable(fault.AuthServer, 0, soon)},
+		{"500", Status(500), unavailable(fault.AuthServer, 0, soon)},
+	} {
+		for _, at := range byDigest {
+			t.Run(c.name+"/"+at, func(t *testing.T) {
+				t.Parallel()
+				var login *Login
+				inWorld(t, withLogin(t, &login), func(w *world) {
+					call := func() outcome { return w.pull(reference, nil) }
+					switch at {
+					case manifest: // the repository is known, the archive is not
+						w.pull(registryName+"/"+repository+":other", nil)
+						w.reg.On(Kind(registrytest.Tag), After(login.Revoke, Well))
+					case index:
+						w.pull(registryName+"/"+repository+":other", nil)
+						w.reg.On(Kind(registrytest.Manifest), After(login.Revoke, Well))
+					default:
+						w.pull(reference, nil)
+						login.Revoke()
+						call = func() outcome { return w.read(bigFile, places[at].at, 500) }
+					}
+					w.reg.Always(Kind(registrytest.Token), c.act)
+					for _, o := range together(3, call) {
+						w.hold(o, c.want)
+						w.canary(canarySecret, o)
+					}
+					w.reg.Heal()
+					time.Sleep(61 * time.Second)
+					w.mustRead(bigFile, 0, -1)
+					w.sound()
+				})
+			})
+		}
+	}
+}
+
 // A refusal ends what the scope was let in for: content by digest needs its registry again, and only then.
 func TestRefusalEndsTheGrant(t *testing.T) {
 	for _, code := range []int{401, 403} {

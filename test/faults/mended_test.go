@@ -36,7 +36,7 @@ func TestMended(t *testing.T) {
 		{"reset once", blobs, func(at int64) []Act { return []Act{Reset(at)} }, 1, soon},
 		{"cut five times", []string{first}, func(int64) []Act { return cutsAt(0, 1, 2, 3, 4) }, 5, soon},
 		{"wrong bytes once", []string{manifest, index, last}, func(at int64) []Act { return []Act{WrongByte(at)} }, 1, soon},
-		{"416 once", ranges, func(int64) []Act { return []Act{Status(416)} }, 2, soon}, // the second is a HEAD
+		{"416 once", blobs, func(int64) []Act { return []Act{Status(416)} }, 2, soon}, // the second is a HEAD
 		{"slow headers", everywhere, func(int64) []Act { return []Act{Delay(14*time.Second, Well)} }, 0, 15 * time.Second},
 		{"slow body", blobs, func(at int64) []Act { return []Act{Trickle(at, 100<<10, 5*time.Second)} }, 0, 61 * time.Second},
 		{"ranges ignored", ranges, func(int64) []Act { return []Act{NoRange} }, 0, soon},

@@ -3,6 +3,7 @@ package faults
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // network is an internet in memory: names, public addresses, servers, and what can go wrong before a server is reached.
@@ -111,6 +113,12 @@ func resolverDown(context.Context, *net.Dialer) error {
 
 func unknownName(context.Context, *net.Dialer) error {
 	return &net.DNSError{Err: "no such host", Name: "registry.test", IsNotFound: true}
+}
+
+// untrusted is a connection that comes about, to somebody who can't prove to be the registry.
+func untrusted(context.Context, *net.Dialer) error {
+	time.Sleep(latency) // no breaker opens, and all three callers are to wait for the same attempt
+	return &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}
 }
 
 // swallows is a network that drops every packet.

@@ -90,6 +90,7 @@ var table = []row{
 		want: want{codes.Unavailable, fault.UpstreamUnreachable, time.Millisecond, 1, 11 * time.Second}},
 	{name: "name does not exist", at: everywhere, dial: unknownName, stale: true, want: unavailable(fault.UpstreamDNS, 1, 50*time.Millisecond)},
 	{name: "resolver fails", at: everywhere, dial: resolverDown, stale: true, want: unavailable(fault.UpstreamDNS, 3, soon)},
+	{name: "certificate that nobody trusts", at: everywhere, dial: untrusted, want: want{codes.FailedPrecondition, fault.UpstreamTLS, 0, 1, soon}},
 	{name: "401", at: everywhere, act: always(Status(401)), // without a word on how to log in
 		want: want{codes.PermissionDenied, fault.UpstreamUnauthorized, 0, 2, soon},
 		// A registry that never let anybody in is not one whose token has expired.
@@ -110,12 +111,16 @@ var table = []row{
 		want: want{codes.ResourceExhausted, fault.UpstreamRateLimit, time.Minute, 1, soon}},
 	{name: "429 until a date", at: byDigest, act: always(RetryAt(429, 20*time.Second)),
 		want: want{codes.ResourceExhausted, fault.UpstreamRateLimit, 19 * time.Second, 3, 41 * time.Second}},
+	{name: "429 until a date, tag", at: []string{tag}, act: always(RetryAt(429, 20*time.Second)), stale: true,
+		want: want{codes.ResourceExhausted, fault.UpstreamRateLimit, 19 * time.Second, 1, soon}},
+	{name: "429 for longer than can be counted", at: everywhere, act: always(Status(429, "Retry-After", "99999999999999999999")), stale: true,
+		want: want{codes.ResourceExhausted, fault.UpstreamRateLimit, time.Minute, 1, soon}},
 	{name: "500", at: everywhere, act: always(Status(500)), stale: true, want: unavailable(fault.Upstream5xx, 3, soon)},
-	{name: "502", at: []string{tag, first}, act: always(Status(502)), stale: true, want: unavailable(fault.Upstream5xx, 3, soon)},
+	{name: "502", at: everywhere, act: always(Status(502)), stale: true, want: unavailable(fault.Upstream5xx, 3, soon)},
 	{name: "503", at: everywhere, act: always(Status(503)), stale: true, want: unavailable(fault.Upstream5xx, 3, soon)},
 	{name: "503 for an hour", at: everywhere, act: always(Status(503, "Retry-After", "3600")), stale: true,
 		want: unavailable(fault.Upstream5xx, 1, soon)},
-	{name: "504", at: []string{tag, middle}, act: always(Status(504)), stale: true, want: unavailable(fault.Upstream5xx, 3, soon)},
+	{name: "504", at: everywhere, act: always(Status(504)), stale: true, want: unavailable(fault.Upstream5xx, 3, soon)},
 	{name: "cut", at: byDigest, act: Cut, inBody: true, want: dataLoss(fault.Truncated, 2),
 		except: map[string]want{manifest: dataLoss(fault.Truncated, 1)}},
 	{name: "reset", at: byDigest, act: Reset, inBody: true, want: dataLoss(fault.Truncated, 2),
@@ -128,7 +133,7 @@ var table = []row{
 	{name: "wrong bytes", at: byDigest, act: WrongByte, inBody: true, want: dataLoss(fault.DigestMismatch, 2)},
 	{name: "another range", at: ranges, act: always(OtherRange(1000)), want: dataLoss(fault.BadRange, 1)},
 	{name: "several ranges", at: ranges, act: always(SeveralRanges), want: dataLoss(fault.BadRange, 1)},
-	{name: "416", at: ranges, act: always(Status(416)), want: dataLoss(fault.BadRange, 3)}, // the second is a HEAD
+	{name: "416", at: blobs, act: always(Status(416)), want: dataLoss(fault.BadRange, 3)}, // the second is a HEAD
 	{name: "redirect loop", at: everywhere, act: always(Loop), want: want{codes.FailedPrecondition, fault.RedirectLoop, 0, 6, soon}},
 	{name: "no headers", at: everywhere, act: always(Stall), stale: true, want: unavailable(fault.UpstreamTimeout, 1, 15100*time.Millisecond)},
 	{name: "stall midway", at: byDigest, act: StallAt, inBody: true, want: unavailable(fault.UpstreamTimeout, 1, 20100*time.Millisecond),
