@@ -40,7 +40,7 @@ func makeDamaged(f *testing.F, kill bool) damaged {
 		_, _ = rand.NewChaCha8([32]byte{seed}).Read(b)
 		return b
 	}
-	d := damaged{files: map[string][]byte{}, partial: bytesOf(9, 3*BlockSize-11), written: []int{0, 2}}
+	d := damaged{files: map[string][]byte{}, partial: bytesOf(9, 2*BlockSize-11), written: []int{1}}
 	dir := f.TempDir()
 	s := openDamaged(f, dir)
 	for i, n := range []int{1, 300, 5000} {
@@ -98,8 +98,8 @@ func FuzzDamage(f *testing.F) {
 		f.Add(uint8(n), uint32(0), []byte{}, uint16(1))
 		f.Add(uint8(n)|0x80, uint32(40), []byte("\x00\x00\x00\x00\x00\x00\x00\x00"), uint16(3))
 		f.Add(uint8(n), uint32(1<<31), []byte("more at its end"), uint16(0))
-		f.Add(uint8(n), uint32(2*BlockSize+100), []byte("x"), uint16(0))
-		f.Add(uint8(n), uint32(3*BlockSize), []byte("\x01"), uint16(8))
+		f.Add(uint8(n), uint32(BlockSize+100), []byte("x"), uint16(0))
+		f.Add(uint8(n), uint32(2*BlockSize), []byte("\x01"), uint16(8))
 	}
 	f.Fuzz(func(t *testing.T, which uint8, at uint32, over []byte, cut uint16) {
 		d := stores[which>>7]
