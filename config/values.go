@@ -1,7 +1,7 @@
 package config
 
 import (
-	"math"
+	"math/big"
 	"strconv"
 	"strings"
 	"time"
@@ -24,27 +24,32 @@ var units = [...]struct {
 	{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"KB", 1e3}, {"B", 1}, {"", 1},
 }
 
+// maxDigits bounds the work: no size that makes sense takes as many.
+const maxDigits = 64
+
 // ParseSize reads a size: digits, perhaps a fraction, and one of B, KB, MB, GB, TB, KiB, MiB, GiB, TiB (in any case) or
 // no unit. A fraction of a byte is dropped.
 func ParseSize(s string) (Size, error) {
 	bad := &badValue{strconv.Quote(s) + " is not a size", "write it as 512MiB or 10GiB"}
 	digits := strings.TrimRight(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
 	unit := strings.TrimSpace(s[len(digits):])
-	if digits == "" || strings.Trim(digits, "0123456789.") != "" {
+	if digits == "" || len(digits) > maxDigits || strings.Trim(digits, "0123456789.") != "" {
 		return 0, bad
 	}
 	for _, u := range units {
 		if !strings.EqualFold(u.name, unit) {
 			continue
 		}
-		if n, err := strconv.ParseInt(digits, 10, 64); err == nil && n <= math.MaxInt64/u.bytes {
-			return Size(n * u.bytes), nil
-		}
-		f, err := strconv.ParseFloat(digits, 64)
-		if err != nil || f*float64(u.bytes) >= math.MaxInt64 {
+		n, ok := new(big.Rat).SetString(digits) // a float would make 1000 B of 1.001KB
+		if !ok {
 			return 0, bad
 		}
-		return Size(f * float64(u.bytes)), nil
+		n.Mul(n, new(big.Rat).SetInt64(u.bytes))
+		bytes := new(big.Int).Quo(n.Num(), n.Denom())
+		if !bytes.IsInt64() {
+			return 0, bad
+		}
+		return Size(bytes.Int64()), nil
 	}
 	return 0, bad
 }
