@@ -14,6 +14,12 @@ import (
 	"github.com/blobd/blobd/cache/store/storetest"
 )
 
+func killOptions(dir string) store.Options {
+	return store.Options{Dir: dir, MaxSize: 8 << 20, Classes: []store.ClassOptions{
+		{Name: "small", Sync: true}, {Name: "data", Data: true}, {Name: "blocks", Data: true},
+	}}
+}
+
 // stocked are objects of the store that victims begin with: the first half was last read two days ago, the other an hour.
 const stocked = 6
 
