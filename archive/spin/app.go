@@ -29,15 +29,9 @@ const (
 
 // App is an application whose files are known, but for what is in its bundles.
 type App struct {
-	entries []archive.Entry // those of missing have no size and no locator
-	missing []missing
+	entries []archive.Entry
+	missing []int // the entries that must be in one of the bundles; they have no size and no locator
 	bundles []oci.Descriptor
-}
-
-// missing is an asset that must be in one of the bundles.
-type missing struct {
-	entry int    // its index in App.entries
-	what  string // for errors
 }
 
 // Decode reads the locked application of m, which IsLocked says it is. It fails with fault.IndexInvalid, naming the
@@ -82,11 +76,12 @@ func (a *App) Tree(members []bundle.Member) (*archive.Tree, error) {
 		}
 	}
 	entries := slices.Clone(a.entries)
-	for _, x := range a.missing {
-		e := &entries[x.entry]
+	for _, i := range a.missing {
+		e := &entries[i]
 		m := bySum[e.Sum]
 		if m == nil {
-			return nil, invalid(fmt.Errorf("%s: sha256:%x is neither a layer nor in a bundle", x.what, e.Sum))
+			id, path, _ := strings.Cut(e.Path, "/")
+			return nil, invalid(fmt.Errorf("component %.256q: file %.256q: sha256:%x is neither a layer nor in a bundle", id, path, e.Sum))
 		}
 		e.Size = m.Size
 		e.Locator = archive.Member{Blob: m.Blob, Offset: m.Offset}
@@ -123,36 +118,25 @@ func (d *decoder) decode(m oci.Manifest, raw []byte, components []component) err
 
 func (d *decoder) component(c *component) error {
 	what := fmt.Sprintf("component %.256q", c.id)
-	if err := archive.CheckPath(c.id); err != nil {
+	if err := checkID(c.id); err != nil {
 		return fmt.Errorf("%s: its id can't be a name: %w", what, err)
-	}
-	if strings.Contains(c.id, "/") {
-		return fmt.Errorf("%s: its id can't be a name: it holds a slash", what)
 	}
 	if err := d.claim(c.id+".wasm", what); err != nil {
 		return err
 	}
-	if err := d.wasm(c.id+".wasm", what, c.source); err != nil {
-		return err
+	if err := d.wasm(c.id+".wasm", c.source); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	if len(c.files) > 0 {
 		if err := d.claim(c.id, "the assets of "+what); err != nil {
 			return err
 		}
 	}
-	for _, f := range c.files {
-		what := fmt.Sprintf("%s: file %.256q", what, f.path)
-		if err := archive.CheckPath(f.path); err != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
-		if err := d.asset(c.id+"/"+f.path, what, f.content); err != nil {
-			return err
+	for i := range c.files {
+		if err := d.asset(c.id, &c.files[i]); err != nil {
+			return fmt.Errorf("%s: file %.256q: %w", what, c.files[i].path, err)
 		}
 	}
-	return d.dependencies(c, what)
-}
-
-func (d *decoder) dependencies(c *component, what string) error {
 	folder := c.id + ".deps"
 	if len(c.dependencies) > 0 {
 		if err := d.claim(folder, "the dependencies of "+what); err != nil {
@@ -160,15 +144,18 @@ func (d *decoder) dependencies(c *component, what string) error {
 		}
 	}
 	for _, x := range c.dependencies {
-		what := fmt.Sprintf("%s: dependency %.256q", what, x.name)
-		if err := archive.CheckPath(x.name); err != nil {
-			return fmt.Errorf("%s: its name can't be a path: %w", what, err)
-		}
-		if err := d.wasm(folder+"/"+x.name+".wasm", what, x.source); err != nil {
-			return err
+		if err := d.dependency(folder, x); err != nil {
+			return fmt.Errorf("%s: dependency %.256q: %w", what, x.name, err)
 		}
 	}
 	return nil
+}
+
+func checkID(id string) error {
+	if strings.Contains(id, "/") {
+		return errors.New("it holds a slash")
+	}
+	return archive.CheckPath(id)
 }
 
 // claim gives a name at the top of the tree to one thing only.
@@ -182,33 +169,45 @@ func (d *decoder) claim(name, what string) error {
 
 func (d *decoder) add(e archive.Entry) { d.app.entries = append(d.app.entries, e) }
 
+func (d *decoder) dependency(folder string, x dependency) error {
+	if err := archive.CheckPath(x.name); err != nil {
+		return fmt.Errorf("its name can't be a path: %w", err)
+	}
+	return d.wasm(folder+"/"+x.name+".wasm", x.source)
+}
+
 // wasm adds a file that has a layer unless it is inline.
-func (d *decoder) wasm(path, what string, c content) error {
+func (d *decoder) wasm(path string, c content) error {
 	e, found, err := d.resolve(path, c)
 	if err == nil && !found {
-		err = fmt.Errorf("its digest %s is no layer of the manifest", c.digest)
+		err = noLayer(c)
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+	if err == nil {
+		d.add(e)
+	}
+	return err
+}
+
+// asset adds a file that may be in a bundle, if there are any.
+func (d *decoder) asset(id string, f *file) error {
+	if err := archive.CheckPath(f.path); err != nil {
+		return err
+	}
+	e, found, err := d.resolve(id+"/"+f.path, f.content)
+	switch {
+	case err != nil:
+		return err
+	case !found && len(d.app.bundles) == 0:
+		return noLayer(f.content)
+	case !found:
+		d.app.missing = append(d.app.missing, len(d.app.entries))
 	}
 	d.add(e)
 	return nil
 }
 
-// asset adds a file that may be in a bundle, if there are any.
-func (d *decoder) asset(path, what string, c content) error {
-	e, found, err := d.resolve(path, c)
-	if err == nil && !found && len(d.app.bundles) == 0 {
-		err = fmt.Errorf("its digest %s is no layer of the manifest", c.digest)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	if !found {
-		d.app.missing = append(d.app.missing, missing{entry: len(d.app.entries), what: what})
-	}
-	d.add(e)
-	return nil
+func noLayer(c content) error {
+	return fmt.Errorf("its digest %s is no layer of the manifest", c.digest)
 }
 
 // resolve finds content that is inline or a layer. Where it is neither, the entry has only path and sum.

@@ -311,6 +311,16 @@ func TestMembers(t *testing.T) {
 	_, err = app.Tree(nil)
 	refused(t, err, `component "web"`, `file "css/129.css"`)
 
+	// One tree does not change another.
+	first, err := app.Tree(members("more.gz", "128", "129", "70k"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := show(t, first)
+	if second, err := app.Tree(members("assets.gz", "70k", "129", "128")); err != nil || show(t, second) == before || show(t, first) != before {
+		t.Errorf("%v; the first tree is now\n%s\nand was\n%s", err, show(t, first), before)
+	}
+
 	// A wasm is never in a bundle.
 	_, err = spin.Decode(layersOf("assets.gz"), []byte(expand(t, document(component("a", "")), nil)), spin.Limits{})
 	refused(t, err, `component "a"`, "no layer")

@@ -38,32 +38,58 @@ type content struct {
 // parse reads the components of a locked application, with so many files at most. The keys that it reads may stand in any
 // order but not twice, null stands for nothing, and all other keys are ignored, as Spin does.
 func parse(raw []byte, files int) ([]component, error) {
-	v, err := lockVersion(raw)
-	if err != nil {
-		return nil, err
-	}
-	if n, err := strconv.ParseUint(v.String(), 10, 64); err != nil || n > maxLockVersion {
-		return nil, fmt.Errorf("%s %.64s is unknown; 0 and %d are known", lockVersionKey, v, maxLockVersion)
+	if !utf8.Valid(raw) || !json.Valid(raw) { // which bounds the depth, too
+		return nil, errNotJSON
 	}
 	p := newParser(raw)
 	p.files = files
+	var version json.Number
 	var components []component
 	seen, err := p.object(func(key string) reader {
-		if key == "components" {
+		switch key {
+		case lockVersionKey:
+			return p.number(&version)
+		case "components":
 			return p.list(func() error { return p.component(&components) })
 		}
 		return nil
 	})
-	if err == nil && !seen["components"] {
-		err = errors.New("it has no components")
+	if err != nil {
+		// What came before the version may be of a kind that only the version explains.
+		if v, versionErr := lockVersion(raw); versionErr == nil && !isKnown(v) {
+			return nil, unknown(v)
+		}
+		return nil, p.locate(err)
 	}
-	return components, p.locate(err)
+	switch {
+	case !seen[lockVersionKey]:
+		return nil, errNoVersion
+	case !isKnown(version):
+		return nil, unknown(version)
+	case !seen["components"]:
+		return nil, errors.New("it has no components")
+	}
+	return components, nil
 }
 
-// lockVersion reads the version alone, which says what the rest means.
+var (
+	errNotJSON   = errors.New("it is not JSON")
+	errNoVersion = errors.New("it has no " + lockVersionKey)
+)
+
+func isKnown(version json.Number) bool {
+	n, err := strconv.ParseUint(version.String(), 10, 64)
+	return err == nil && n <= maxLockVersion
+}
+
+func unknown(version json.Number) error {
+	return fmt.Errorf("%s %.64s is unknown; 0 and %d are known", lockVersionKey, version, maxLockVersion)
+}
+
+// lockVersion reads the version alone.
 func lockVersion(raw []byte) (v json.Number, err error) {
-	if !utf8.Valid(raw) || !json.Valid(raw) { // which bounds the depth, too
-		return "", errors.New("it is not JSON")
+	if !utf8.Valid(raw) || !json.Valid(raw) {
+		return "", errNotJSON
 	}
 	p := newParser(raw)
 	seen, err := p.object(func(key string) reader {
@@ -73,9 +99,9 @@ func lockVersion(raw []byte) (v json.Number, err error) {
 		return nil
 	})
 	if err == nil && !seen[lockVersionKey] {
-		err = errors.New("it has no " + lockVersionKey)
+		err = errNoVersion
 	}
-	return v, p.locate(err)
+	return v, err
 }
 
 func (p *parser) component(to *[]component) error {

@@ -5,14 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // parser walks through a document that is known to be JSON.
 type parser struct {
 	dec   *json.Decoder
-	path  []string // of the value that is being read, for errors
-	files int      // how many more may come
+	path  []step // to the value that is being read, for errors
+	files int    // how many more may come
+}
+
+// step leads from a value into one that it holds: an element of a list, or, with a key, of an object.
+type step struct {
+	key   string
+	index int
 }
 
 // reader reads one value.
@@ -26,10 +31,18 @@ func newParser(raw []byte) *parser {
 
 // locate says where err happened.
 func (p *parser) locate(err error) error {
-	if err == nil || len(p.path) == 0 {
+	if len(p.path) == 0 {
 		return err
 	}
-	return fmt.Errorf("at %.256q: %w", strings.Join(p.path, "")[1:], err)
+	where := ""
+	for _, s := range p.path {
+		if s.key != "" {
+			where += "." + s.key
+		} else {
+			where += fmt.Sprintf("[%d]", s.index)
+		}
+	}
+	return fmt.Errorf("at %.256q: %w", where[1:], err)
 }
 
 // count counts one file, which err, if not nil, was about.
@@ -64,7 +77,7 @@ func (p *parser) object(value func(key string) reader) (seen map[string]bool, er
 		} else {
 			seen[key] = true
 		}
-		p.path = append(p.path, "."+key)
+		p.path = append(p.path, step{key: key})
 		if err := read(); err != nil {
 			return nil, err
 		}
@@ -85,7 +98,7 @@ func (p *parser) list(element reader) reader {
 			return errors.New("it is not a list")
 		}
 		for i := 0; p.dec.More(); i++ {
-			p.path = append(p.path, fmt.Sprintf("[%d]", i))
+			p.path = append(p.path, step{index: i})
 			if err := element(); err != nil {
 				return err
 			}
