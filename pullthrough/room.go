@@ -2,6 +2,7 @@ package pullthrough
 
 import (
 	"context"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -18,6 +19,9 @@ const (
 	// smallShare is what finds room also while large ones have taken all that they may; smallReserve is kept for that.
 	smallShare   = 1 << 20
 	smallReserve = 8 << 20
+	// quietTime is how long nothing is taken of a room, after much was, until the garbage that it left goes back to the
+	// system. Go by itself takes minutes for that, and other processes of the host may want it.
+	quietTime = 10 * time.Second
 )
 
 // room bounds the memory that several callers take together. Whoever fits goes first, so a large share, which may have to
@@ -29,6 +33,8 @@ type room struct {
 	mu      sync.Mutex // guards what follows
 	free    int64
 	waiting []*wish // in the order in which they came
+	much    bool    // was taken since the last quiet time
+	quiet   *time.Timer
 }
 
 // wish is a share that somebody waits for.
@@ -37,7 +43,25 @@ type wish struct {
 	granted chan struct{} // closed when the share is taken
 }
 
-func newRoom(what string, total int64) *room { return &room{what: what, total: total, free: total} }
+func newRoom(what string, total int64) *room {
+	r := &room{what: what, total: total, free: total}
+	r.quiet = time.AfterFunc(quietTime, r.tidy)
+	r.quiet.Stop()
+	return r
+}
+
+// tidy gives garbage back to the system, unless the room is in use again.
+func (r *room) tidy() {
+	r.mu.Lock()
+	due := r.much && r.free == r.total
+	if due {
+		r.much = false
+	}
+	r.mu.Unlock()
+	if due {
+		debug.FreeOSMemory()
+	}
+}
 
 // share is a part of a room that was taken. Its methods are safe for concurrent use.
 type share struct {
@@ -53,7 +77,7 @@ func (r *room) take(ctx context.Context, n int64) (*share, error) {
 	}
 	r.mu.Lock()
 	if r.fits(n) {
-		r.free -= n
+		r.grant(n)
 		r.mu.Unlock()
 		return &share{r, n}, nil
 	}
@@ -94,7 +118,7 @@ func (s *share) tryGrow(n int64) bool {
 	if len(r.waiting) > 0 || r.free-n < smallReserve {
 		return false
 	}
-	r.free -= n
+	r.grant(n)
 	s.bytes += n
 	return true
 }
@@ -127,6 +151,12 @@ func (r *room) fits(n int64) bool {
 	return r.free >= n
 }
 
+// grant takes n bytes; the caller holds mu.
+func (r *room) grant(n int64) {
+	r.free -= n
+	r.much = r.much || r.free < r.total/2
+}
+
 // giveBack frees n bytes and grants what fits now; the caller holds mu.
 func (r *room) giveBack(n int64) {
 	r.free += n
@@ -134,8 +164,11 @@ func (r *room) giveBack(n int64) {
 		if !r.fits(w.bytes) {
 			return false
 		}
-		r.free -= w.bytes
+		r.grant(w.bytes)
 		close(w.granted)
 		return true
 	})
+	if r.much && r.free == r.total {
+		r.quiet.Reset(quietTime)
+	}
 }

@@ -109,7 +109,11 @@ type Archive struct {
 }
 
 // Release ends the use of a: it gives the memory of its index back to others. What was read from it stays.
-func (a *Archive) Release() { a.release() }
+func (a *Archive) Release() {
+	if a.release != nil { // else it was not pulled
+		a.release()
+	}
+}
 
 // Progress is how far a Prefetch has come.
 type Progress struct {

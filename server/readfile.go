@@ -35,6 +35,7 @@ func (s *readService) ReadFile(
 	if err := stream.Send(&blobdv1.ReadFileResponse{Header: header}); err != nil {
 		return err
 	}
+	a.Release() // for the file alone it need not stay, however long that takes
 	if err := s.sendData(f, stream); err != nil {
 		return err
 	}
