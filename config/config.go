@@ -109,6 +109,7 @@ type TTLRule struct {
 // Credentials say where logins are found. No secret stands in the configuration itself.
 type Credentials struct {
 	File         string `yaml:"file"`          // credentials by name, for registries.*.credential
+	LoginFile    string `yaml:"login_file"`    // what `blobd login` writes; "" is the rule of package credentials
 	Spin         bool   `yaml:"spin"`          // the logins of `spin registry login` are used too
 	Docker       bool   `yaml:"docker"`        // and those of Docker's config and its credential helpers
 	DockerConfig string `yaml:"docker_config"` // "" is Docker's own rule

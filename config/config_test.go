@@ -74,7 +74,7 @@ drain_timeout: 5s
 max_connections_per_user: 50
 max_calls_per_user: 60
 admin_users: [1000, alice]
-credentials: {file: /f, spin: false, docker: false, docker_config: /g}
+credentials: {file: /f, login_file: /l, spin: false, docker: false, docker_config: /g}
 registries:
   localhost:5000: {plain_http: false}
   ghcr.io: {ca_file: /ca.pem, credential: robot, mirrors: [mirror.example, "127.0.0.1:5001"], token_realms: [auth.example],
@@ -103,7 +103,7 @@ func TestFile(t *testing.T) {
 		IdleTimeout: config.Duration(90 * time.Second), DrainTimeout: config.Duration(5 * time.Second),
 		MaxConnectionsPerUser: 50, MaxCallsPerUser: 60,
 		AdminUsers:  []config.User{"1000", "alice"},
-		Credentials: config.Credentials{File: "/f", DockerConfig: "/g"},
+		Credentials: config.Credentials{File: "/f", LoginFile: "/l", DockerConfig: "/g"},
 		Registries: map[string]config.Registry{
 			"localhost:5000": {PlainHTTP: &no},
 			"ghcr.io": {
@@ -131,7 +131,7 @@ func TestRelativePathsAreMadeAbsolute(t *testing.T) {
 socket: s
 cache_dir: ./c
 caches: {ref: {dir: a}, manifest: {dir: b}, index: {dir: c/d}, content: {dir: ../e}, block: {dir: f/}}
-credentials: {file: g, docker_config: h}
+credentials: {file: g, login_file: l, docker_config: h}
 registries: {ghcr.io: {ca_file: i}}
 `
 	t.Chdir(t.TempDir())
@@ -146,7 +146,7 @@ registries: {ghcr.io: {ca_file: i}}
 	for want, got := range map[string]string{
 		"s": c.Socket, "c": c.CacheDir, "a": c.Caches.Ref.Dir, "b": c.Caches.Manifest.Dir, "c/d": c.Caches.Index.Dir,
 		"../e": c.Caches.Content.Dir, "f": c.Caches.Block.Dir, "g": c.Credentials.File, "h": c.Credentials.DockerConfig,
-		"i": c.Registries["ghcr.io"].CAFile,
+		"i": c.Registries["ghcr.io"].CAFile, "l": c.Credentials.LoginFile,
 	} {
 		if got != filepath.Join(dir, want) {
 			t.Errorf("%s is %s", want, got)
@@ -208,7 +208,7 @@ func TestEnvironment(t *testing.T) {
 		"BLOBD_MAX_INDEX_SIZE": "1MB", "BLOBD_IDLE_TIMEOUT": "1s", "BLOBD_DRAIN_TIMEOUT": "1s",
 		"BLOBD_MAX_CONNECTIONS_PER_USER": "5", "BLOBD_MAX_CALLS_PER_USER": "6",
 		"BLOBD_ADMIN_USERS": "[1000]", "BLOBD_CREDENTIALS_FILE": "/tmp/f", "BLOBD_CREDENTIALS_SPIN": "false", "BLOBD_CREDENTIALS_DOCKER": "false",
-		"BLOBD_CREDENTIALS_DOCKER_CONFIG": "/tmp/g", "BLOBD_REGISTRIES": "{ghcr.io: {credential: x}}",
+		"BLOBD_CREDENTIALS_LOGIN_FILE": "/tmp/l", "BLOBD_CREDENTIALS_DOCKER_CONFIG": "/tmp/g", "BLOBD_REGISTRIES": "{ghcr.io: {credential: x}}",
 	}
 	env := home(t)
 	before, _, err := config.Load(config.Sources{Environ: env})

@@ -142,7 +142,7 @@ func (e environ) get(name string) string {
 	return ""
 }
 
-// strangers warns of BLOBD_ variables that are not settings. Kubernetes gives every container BLOBD_PORT… and
+// strangers warns of BLOBD_ variables that are not settings. BLOBD_AUTH_FILE is one, of package credentials. Kubernetes gives every container BLOBD_PORT… and
 // BLOBD_SERVICE_… when a service is called blobd: these are nobody's mistake.
 func (e environ) strangers() []string {
 	var names, warnings []string
@@ -151,7 +151,7 @@ func (e environ) strangers() []string {
 	}
 	for _, entry := range e {
 		name, _, _ := strings.Cut(entry, "=")
-		foreign := name == "BLOBD_PORT" || strings.HasPrefix(name, "BLOBD_PORT_") || strings.HasPrefix(name, "BLOBD_SERVICE_")
+		foreign := name == "BLOBD_AUTH_FILE" || name == "BLOBD_PORT" || strings.HasPrefix(name, "BLOBD_PORT_") || strings.HasPrefix(name, "BLOBD_SERVICE_")
 		if !strings.HasPrefix(name, "BLOBD_") || slices.Contains(names, name) || foreign {
 			continue
 		}

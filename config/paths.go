@@ -21,7 +21,7 @@ func (c *Config) makeAbsolute() (err error) {
 	caches := &c.Caches
 	for _, path := range []*string{
 		&c.Socket, &c.CacheDir, &caches.Ref.Dir, &caches.Manifest.Dir, &caches.Index.Dir, &caches.Content.Dir, &caches.Block.Dir,
-		&c.Credentials.File, &c.Credentials.DockerConfig,
+		&c.Credentials.File, &c.Credentials.LoginFile, &c.Credentials.DockerConfig,
 	} {
 		*path = absolute(*path)
 	}

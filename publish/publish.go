@@ -35,7 +35,7 @@ type Options struct {
 	Credentials *credentials.Store      // nil: every request is anonymous
 	UserAgent   string                  // "": blobd
 	Parallel    int                     // blobs under way at once; 0 is 4: one rarely fills a line, and registries limit many
-	Progress    func(done, total int64) // bytes of blobs, of what is known so far; called from several goroutines, one at a time
+	Progress    func(done, total int64) // bytes of blobs; -1 until the total is known; one call at a time
 	Limits      Limits                  // zero fields take their defaults
 }
 
@@ -112,5 +112,9 @@ func (p *progress) add(done, total int64) {
 	defer p.mu.Unlock()
 	p.done += done
 	p.total += total
-	p.tell(p.done, p.total)
+	total = p.total
+	if total == 0 {
+		total = -1
+	}
+	p.tell(p.done, total)
 }

@@ -50,7 +50,7 @@ func TestPackStreams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Truncate(96 << 20); err != nil {
+	if err := f.Truncate(64 << 20); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Close(); err != nil {
@@ -74,7 +74,7 @@ func TestPackStreams(t *testing.T) {
 		limit     uint64
 	}{
 		{"a large file", big, publish.CompressNone, 8 << 20},
-		{"a large file, compressed", big, publish.CompressZstd, 48 << 20}, // the encoder's window and tables
+		{"a large file, compressed", big, publish.CompressZstd, 32 << 20}, // the encoder's window and tables
 		{"many files", many, publish.CompressNone, 8 << 20},               // their index has 3 MB, their names and sums as much again
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -90,6 +90,14 @@ var kinds = map[fault.Reason]kind{
 	readerIdle:       {code: codes.Aborted},
 }
 
+// CodeOf is the code with which a reason crosses the socket; Unknown for one that never does.
+func CodeOf(r fault.Reason) codes.Code {
+	if k, ok := kinds[r]; ok {
+		return k.code
+	}
+	return codes.Unknown
+}
+
 // toStatus turns what a handler returned into a status with ErrorInfo and, where another try makes sense, RetryInfo.
 // What is a status already, such as gRPC's own, passes as it is.
 func toStatus(ctx context.Context, err error) error {

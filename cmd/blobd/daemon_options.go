@@ -61,7 +61,11 @@ func minFree(c config.Config) int64 {
 // from.
 func fetcherOptions(c config.Config, s config.Sources) (fetcher.Options, error) {
 	from := credentials.Options{
-		File: c.Credentials.File, Docker: c.Credentials.Docker, DockerConfig: c.Credentials.DockerConfig, Now: time.Now,
+		File: c.Credentials.File, LoginFile: c.Credentials.LoginFile, Docker: c.Credentials.Docker, DockerConfig: c.Credentials.DockerConfig,
+		Now: time.Now,
+	}
+	if from.LoginFile == "" {
+		from.LoginFile = credentials.DaemonFile()
 	}
 	if c.Credentials.Spin {
 		from.SpinFile = credentials.DefaultSpinFile()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/blobd/blobd/client"
 	"github.com/blobd/blobd/internal/fault"
+	"github.com/blobd/blobd/server"
 )
 
 // The exit codes are a contract with scripts.
@@ -52,32 +53,37 @@ func exitCode(err error) int {
 		return exitPipe
 	}
 	if e, ok := errors.AsType[*client.Error](err); ok {
-		switch e.Code {
-		case codes.Unavailable:
-			switch fault.Reason(e.Reason) {
-			case client.DaemonUnreachable, fault.Starting, fault.ShuttingDown:
-				return exitUnreachable
-			}
-			return exitUpstream
-		case codes.ResourceExhausted:
-			if strings.HasPrefix(e.Reason, "UPSTREAM_") {
-				return exitUpstream
-			}
-			return exitOverload
-		}
-		if code, ok := exitOfCode[e.Code]; ok {
-			return code
-		}
-		return exitOther
+		return exitOf(e.Code, fault.Reason(e.Reason))
 	}
 	if _, ok := errors.AsType[*corruptError](err); ok {
 		return exitIntegrity
 	}
-	if errors.Is(err, fault.InvalidArgument) {
-		return exitUsage
+	if reason := fault.ReasonOf(err); reason != "" { // of this process, without a daemon between
+		return exitOf(server.CodeOf(reason), reason)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return exitTimeout
+	}
+	return exitOther
+}
+
+// exitOf is the exit code of a failure that crossed the socket, or would have.
+func exitOf(code codes.Code, reason fault.Reason) int {
+	switch code {
+	case codes.Unavailable:
+		switch reason {
+		case client.DaemonUnreachable, fault.Starting, fault.ShuttingDown:
+			return exitUnreachable
+		}
+		return exitUpstream
+	case codes.ResourceExhausted:
+		if strings.HasPrefix(string(reason), "UPSTREAM_") {
+			return exitUpstream
+		}
+		return exitOverload
+	}
+	if exit, ok := exitOfCode[code]; ok {
+		return exit
 	}
 	return exitOther
 }

@@ -59,6 +59,12 @@ func TestExitCodes(t *testing.T) {
 		"corruption": {&corruptError{}, 5},
 		"bad config": {fault.New(fault.InvalidArgument, "x"), 2},
 		"partial":    {&partialError{first: &client.Error{Code: codes.NotFound}}, 3},
+		"no login":   {fault.New(fault.UpstreamUnauthorized, "x"), 4},
+		"no such":    {fmt.Errorf("x: %w", fault.New(fault.ManifestUnknown, "x")), 3},
+		"lies":       {fault.New(fault.DigestMismatch, "x"), 5},
+		"down":       {fault.New(fault.UpstreamUnreachable, "x"), 7},
+		"too many":   {fault.New(fault.UpstreamRateLimit, "x"), 7},
+		"a disk":     {&fault.Error{What: "x"}, 1},
 		"any other":  {errors.New("x"), 1},
 	} {
 		if got := exitCode(row.err); got != row.want {

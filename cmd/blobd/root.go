@@ -39,9 +39,10 @@ func (a *app) dial(ctx context.Context) (*client.Client, error) {
 }
 
 const (
-	groupRead   = "read"
-	groupCache  = "cache"
-	groupDaemon = "daemon"
+	groupRead    = "read"
+	groupPublish = "publish"
+	groupCache   = "cache"
+	groupDaemon  = "daemon"
 )
 
 func newRootCommand(a *app) *cobra.Command {
@@ -72,6 +73,7 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 not found, 4 denied, 5 integrity or policy
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return err })
 	root.AddGroup(
 		&cobra.Group{ID: groupRead, Title: "Reading:"},
+		&cobra.Group{ID: groupPublish, Title: "Publishing:"},
 		&cobra.Group{ID: groupCache, Title: "The cache:"},
 		&cobra.Group{ID: groupDaemon, Title: "The daemon:"},
 	)
@@ -83,6 +85,8 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 not found, 4 denied, 5 integrity or policy
 	}
 	add(groupRead, newPullCommand(a), newLsCommand(a), newCatCommand(a), newStatCommand(a), newCpCommand(a),
 		newManifestCommand(a))
+	add(groupPublish, newPushCommand(a), newCopyCommand(a), newTagCommand(a), newReferrersCommand(a),
+		newLoginCommand(a), newLogoutCommand(a))
 	add(groupCache, newPrefetchCommand(a), newPinCommand(a), newUnpinCommand(a), newCacheCommand(a))
 	add(groupDaemon, newServeCommand(), newConfigCommand(), newStatusCommand(a), newHealthcheckCommand(a), newVersionCommand(a))
 	return root
