@@ -348,3 +348,35 @@ func TestReadErrors(t *testing.T) {
 		})
 	}
 }
+
+func TestDecode(t *testing.T) {
+	stream := join(file("a", "a"), file("b", "bb"), end())
+	raw := gz(t, stream)
+	broken := errors.New("broken")
+	for _, c := range []struct {
+		name    string
+		r       io.Reader
+		limits  bundle.Limits
+		is, not error
+	}{
+		{"whole", bytes.NewReader(raw), bundle.Limits{}, nil, nil},
+		{"cut", bytes.NewReader(raw[:len(raw)-1]), bundle.Limits{}, fault.IndexInvalid, broken},
+		{"followed by garbage", bytes.NewReader(append(bytes.Clone(raw), "garbage garbage"...)), bundle.Limits{}, fault.IndexInvalid, broken},
+		{"too large", bytes.NewReader(raw), bundle.Limits{Bytes: int64(len(stream)) - 1}, fault.IndexInvalid, broken},
+		{"does not come whole", io.MultiReader(bytes.NewReader(raw[:20]), iotest.ErrReader(broken)), bundle.Limits{}, broken, fault.IndexInvalid},
+		{"is another one", io.MultiReader(bytes.NewReader(raw), iotest.ErrReader(broken)), bundle.Limits{}, broken, fault.IndexInvalid},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := io.ReadAll(bundle.Decode(c.r, descriptor(raw), c.limits))
+			if c.is == nil {
+				if err != nil || !bytes.Equal(got, stream) {
+					t.Errorf("%d bytes, %v", len(got), err)
+				}
+				return
+			}
+			if !errors.Is(err, c.is) || errors.Is(err, c.not) || !strings.Contains(err.Error(), descriptor(raw).Digest.String()) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}

@@ -24,6 +24,23 @@ type stream struct {
 	err    error // what ended it
 }
 
+// Decode returns the decoded bytes of r, the bytes of blob, which Member.Offset counts. It ends where the bundle does, and
+// fails as Read does where the gzip is malformed or the limits of bytes are passed; it does not look at the tar.
+func Decode(r io.Reader, blob *oci.Descriptor, limits Limits) io.Reader {
+	return &decoded{stream{source: source{Reader: r}, blob: blob, limits: limits.withDefaults()}}
+}
+
+// decoded is a stream that says what its errors are about.
+type decoded struct{ stream stream }
+
+func (d *decoded) Read(p []byte) (int, error) {
+	n, err := d.stream.Read(p)
+	if err != nil && err != io.EOF {
+		err = d.stream.fail(err)
+	}
+	return n, err
+}
+
 // source is the bundle as it comes. What goes wrong with its coming is not the bundle's fault.
 type source struct {
 	io.Reader
