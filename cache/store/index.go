@@ -53,12 +53,13 @@ func (e *entry) is(r ref) bool {
 // index finds entries by class and key, in O(1): slabs of entries, and an open-addressing table of slots over them. The
 // zero value is not ready; see newIndex. It is guarded by Store.mu.
 type index struct {
-	slabs [][]entry
-	used  slot // slots handed out so far, free ones included
-	free  slot // first of the free ones
-	count int
-	table []slot // linear probing; at most 3/4 full
-	seed  maphash.Seed
+	slabs  [][]entry
+	used   slot // slots handed out so far, free ones included
+	free   slot // first of the free ones
+	count  int
+	table  []slot // linear probing; at most 3/4 full
+	latest int64  // no entry was read later, Unix nanoseconds
+	seed   maphash.Seed
 }
 
 func newIndex() index { return index{table: make([]slot, minTable), seed: maphash.MakeSeed()} }

@@ -52,12 +52,20 @@ func (s *Store) unlist(l *list, at slot) {
 	e.clear(flagListed)
 }
 
+// newStamp is the time, or just after the latest stamp there is: when the clock was set back, or a machine starts without
+// knowing the time, what is read now is still what was read last. What was read while the clock was ahead counts as read
+// then, and no age makes Prune remove it before. Called with mu held.
+func (s *Store) newStamp() int64 {
+	s.x.latest = max(s.x.latest+1, s.now().UnixNano())
+	return s.x.latest
+}
+
 // touch makes an entry the one read last. Called with mu held.
 func (s *Store) touch(at slot) {
 	e := s.x.at(at)
 	l := &s.classes[e.class].list
 	s.unlist(l, at)
-	e.stamp = s.now().UnixNano()
+	e.stamp = s.newStamp()
 	s.pushFront(l, at)
 	s.markDirty(at)
 }

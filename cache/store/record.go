@@ -69,5 +69,6 @@ func (s *Store) learn(r *record) {
 		return
 	}
 	e.stamp = r.stamp
+	s.x.latest = max(s.x.latest, r.stamp)
 	s.resize(at, int64(r.alloc)*allocUnit)
 }

@@ -234,7 +234,7 @@ func (c *Class) adopt(key Key, scanning bool) (found bool, foreign int64, err er
 		at = s.x.insert(r)
 		c.entries++
 		c.shards[key.shard()].files++
-		s.x.at(at).stamp = in.ModTime.UnixNano()
+		s.x.at(at).stamp = min(in.ModTime.UnixNano(), s.newStamp()) // a file may be from the future
 		s.pushBack(&c.list, at)
 		s.markDirty(at)
 	}

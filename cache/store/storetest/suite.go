@@ -27,6 +27,7 @@ func Run(t *testing.T, open Opener) {
 		{"Restart", testRestart},
 		{"BadHints", testBadHints},
 		{"Prune", testPrune},
+		{"Clock", testClock},
 		{"Disk", testDisk},
 	} {
 		t.Run(group.name, func(t *testing.T) {
