@@ -3,7 +3,6 @@ package pullthrough
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"iter"
 	"slices"
 
@@ -67,6 +66,9 @@ func (s *Service) Remove(ctx context.Context, ref string) (digest.Digest, Report
 	}
 	report, err := s.caches.Remove(ctx, a, s.contentsOf(ctx))
 	s.live.clear()
+	if ctx.Err() == nil {
+		err = unwritten(err, "the removal of "+ref)
+	}
 	return a.Digest, report, err
 }
 
@@ -80,7 +82,8 @@ func (s *Service) Pin(ctx context.Context, principal, ref string, o Options) (re
 	}
 	art, ok := s.caches.Catalogue.Get(a.Reference.Registry, a.Reference.Repository, a.Digest)
 	if !ok {
-		return Resolution{}, 0, 0, fault.New(fault.Internal, "%s is not in the catalogue", a.Reference)
+		return Resolution{}, 0, 0, fault.New(fault.ArtifactUnknown, "%s was removed from the cache while it was to be pinned", a.Reference).
+			Try("pin it again")
 	}
 	s.pinning.Lock()
 	defer s.pinning.Unlock()
@@ -100,9 +103,19 @@ func (s *Service) Pin(ctx context.Context, principal, ref string, o Options) (re
 		tags = []cache.Tag{{Scope: a.scope, Name: named.Tag}}
 	}
 	if err := s.caches.PinArtifact(art, digests(a.Tree), tags, true); err != nil {
-		return Resolution{}, 0, 0, fmt.Errorf("pin %s: %w", a.Reference, err)
+		return Resolution{}, 0, 0, unwritten(err, "the pin of "+a.Reference.String())
 	}
 	return a.Resolution, weight(art), s.caches.Cached(art, digests(a.Tree)), nil
+}
+
+// unwritten is what a caller is told when the disk refused to take down a change: it stands until blobd ends, or until
+// the disk takes it.
+func unwritten(err error, change string) error {
+	if err == nil || fault.ReasonOf(err) != "" {
+		return err
+	}
+	return fault.Wrap(fault.LocalOverload, err, "%s is not on disk, and may not outlive the daemon", change).
+		Try("make room on the disk of the cache folder, and do it again")
 }
 
 // diskPage is what the smallest file takes on the disks of today.
@@ -123,7 +136,7 @@ func (s *Service) Unpin(_ context.Context, ref string) (digest.Digest, error) {
 	}
 	s.pinning.Lock()
 	defer s.pinning.Unlock()
-	return a.Digest, s.caches.PinArtifact(a, nil, nil, false)
+	return a.Digest, unwritten(s.caches.PinArtifact(a, nil, nil, false), "the end of the pin of "+ref)
 }
 
 // known finds the artifact that ref names without going upstream: by its digest, or by what its tag was last seen to be.
