@@ -69,7 +69,7 @@ var causesOf = map[fault.Reason][]cause{
 	fault.RedirectLoop:         {loop},
 	fault.Truncated:            {cut, reset, regDown},
 	fault.SizeMismatch:         {longer, page},
-	fault.DigestMismatch:       {wrongByte, page},
+	fault.DigestMismatch:       {wrongByte, longer, page}, // a manifest has no size to be wrong
 	fault.BadRange:             {badRange},
 	fault.MediaType:            {page},
 	fault.ManifestUnknown:      {absent},

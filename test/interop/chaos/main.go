@@ -62,7 +62,7 @@ func run(ctx context.Context, p plan, race bool, out io.Writer) (err error) {
 	}
 	s, err := newStorm(ctx, p)
 	if err != nil {
-		return err
+		return errors.Join(err, os.RemoveAll(p.dir))
 	}
 	if !s.disk.own {
 		fmt.Fprintln(out, "chaos: no disk of its own (that needs Linux and root): the daemon is starved by its limits alone")

@@ -11,7 +11,7 @@ import (
 
 // lag is how much older than its age says the word of the registry may be that a tag's digest rests on: between the
 // registry's answer and the note of its time lies a reader that may have to wait for the processor.
-const lag = 5 * time.Second
+const lag = 2 * time.Second
 
 // oracle knows every byte that the registry ever served for each reference, and when each tag was what. Its methods may be
 // called from several goroutines.

@@ -26,6 +26,7 @@ var (
 const (
 	fixedTag  = 0
 	alwaysTag = 1
+	lazyTags  = 3 // those from here on nobody asks for freshly: their TTL alone decides when the registry is asked
 	// stagingTag is what new archives are pushed under; nobody reads it.
 	stagingTag = "staging"
 	// moveEvery is how long a tag stays what it is, on average, divided by the number of tags.

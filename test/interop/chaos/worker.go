@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,19 +82,19 @@ func (w *worker) attempt(kind string) *attempt {
 		t.repository, t.tag, _ = strings.Cut(t.name, ":")
 	}
 	t.text = w.registry.Host() + "/" + t.text
-	switch w.rng.IntN(12) {
+	t.requireVerified = w.rng.IntN(5) == 0
+	t.requireFresh = w.rng.IntN(6) == 0
+	if slices.Contains(tags[lazyTags:], t.tag) {
+		return t
+	}
+	switch w.rng.IntN(10) {
 	case 0:
 		t.noCache = true
-	case 1:
+	case 1, 2:
 		t.maxAge = 0
-	case 2:
-		t.maxAge = time.Second
 	case 3:
-		t.maxAge, t.requireFresh = 0, true
-	case 4:
-		t.requireFresh = true
+		t.maxAge = time.Second
 	}
-	t.requireVerified = w.rng.IntN(5) == 0
 	return t
 }
 
