@@ -12,10 +12,13 @@ require (
 require (
 	github.com/distribution/reference v0.6.0 // indirect
 	github.com/goccy/go-yaml v1.19.2 // indirect
+	github.com/gofrs/flock v0.13.1 // indirect
 	github.com/google/flatbuffers v25.12.19+incompatible // indirect
+	github.com/google/go-containerregistry v0.22.1 // indirect
 	github.com/olareg/olareg v0.2.2 // indirect
 	github.com/opencontainers/image-spec v1.1.1 // indirect
 	github.com/sudo-bmitch/oci-digest v0.1.2 // indirect
+	go.yaml.in/yaml/v3 v3.0.6 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/net v0.60.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
