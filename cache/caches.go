@@ -100,6 +100,8 @@ type Options struct {
 	Observer     store.Observer    // hears of evictions, corruptions and a disk that refuses; may be nil
 	FS           vfs.FS            // nil is the operating system's
 	Now          func() time.Time  // nil is time.Now
+	// Trust says why a folder that is there must not be used; nil trusts all.
+	Trust func(dir string) error
 }
 
 // Config moves, sizes or switches off one cache.
@@ -153,6 +155,7 @@ func Open(opts Options) (*Caches, error) {
 	}
 	// Only now the folder is ours: who had it wrote down the last of the catalogue at its very end.
 	catalogue := readCatalogue(opts.FS, opts.Dir, opts.Now, reports.catalogue, defaultBounds())
+	catalogue.owned = s.Owned
 	c := &Caches{Catalogue: catalogue, Memory: memory, Store: s, pins: newPins(), reports: reports}
 	c.Refs = &Refs{s.Class(FolderRefs)}
 	c.Manifests = &Manifests{s.Class(FolderManifests)}
@@ -169,7 +172,7 @@ func Open(opts Options) (*Caches, error) {
 func (o Options) store(observer store.Observer) store.Options {
 	so := store.Options{
 		Dir: o.Dir, MaxSize: o.maxSize(), MinFree: o.MinFree, VerifyAlways: o.VerifyAlways, SyncAll: o.SyncAll,
-		FS: o.FS, Observer: observer, Now: o.Now,
+		FS: o.FS, Observer: observer, Now: o.Now, Trust: o.Trust,
 	}
 	for _, k := range kinds() {
 		conf := o.Caches[k.name]

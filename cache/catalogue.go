@@ -48,6 +48,7 @@ const (
 	RoleData     Role = "data"     // blocks
 	RoleConfig   Role = "config"   // content
 	RoleLayer    Role = "layer"    // content where it is one file, else blocks
+	RoleBundle   Role = "bundle"   // blocks; the table of its members is a derived index
 )
 
 // writeUse is how often an artifact's last use is written down: at once a minute, ten files read a second cost no more
@@ -67,7 +68,8 @@ const grantSlack = time.Hour
 // the error is returned and told to the observer, and the whole catalogue is written anew as soon as the disk takes it.
 type Catalogue struct {
 	now     func() time.Time
-	problem func(error) // told of each change between a disk that refuses (the error) and one that does not (nil)
+	problem func(error)  // told of each change between a disk that refuses (the error) and one that does not (nil)
+	owned   func() error // says why nothing must be written in the folder now; nil: it always may
 
 	// writing is held by whoever changes the catalogue until the change is on disk as well, so that the journal's order
 	// is that of the changes. It is taken before mu, and guards journal.

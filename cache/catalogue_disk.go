@@ -52,6 +52,15 @@ func (c *Catalogue) write(r record, durable bool) error {
 	if j.closed {
 		return j.err
 	}
+	if c.owned != nil {
+		if err := c.owned(); err != nil {
+			c.problem(err)
+			return err
+		}
+	}
+	if !j.stands() {
+		return c.rewrite()
+	}
 	if j.err != nil {
 		if !durable && c.now().Sub(j.failed) < retryDisk {
 			return j.err

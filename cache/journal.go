@@ -117,6 +117,19 @@ func (j *journal) append(line []byte, durable bool) error {
 	return err
 }
 
+// stands reports whether the journal that is open is still the file of its name; it may have been removed with the folder.
+func (j *journal) stands() bool {
+	if j.file == nil {
+		return true
+	}
+	there, err := j.fs.Lstat(j.path)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	open, err := j.file.Stat()
+	return err != nil || there.Stamp == open.Stamp
+}
+
 // rewrite replaces the journal by one of these records, durably, and mends one that failed. The old one stands until the
 // new one is complete.
 func (j *journal) rewrite(records []record) error {

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
 	"time"
 )
@@ -22,6 +24,9 @@ const (
 	// nothing goes in vain.
 	largeShare = 10
 )
+
+// errDiskFull is what the observer hears where others have filled the disk.
+var errDiskFull = errors.New("the disk is full, and nothing is left to evict")
 
 // footprint is the disk space to reserve for a file of size bytes.
 func footprint(size int64) int64 {
@@ -113,6 +118,7 @@ func (c *Class) reserve(ctx context.Context, n int64) error {
 		select {
 		case <-d.done:
 			if d.freed == 0 && !s.fitsNow(c, n) {
+				c.tellFull(n)
 				return ErrNoSpace
 			}
 		case <-ctx.Done():
@@ -136,7 +142,8 @@ func (s *Store) tryReserve(c *Class, n int64) (*demand, error) {
 		return nil, ErrTooLarge
 	}
 	if !s.fits(c, n) {
-		if n > c.limit/largeShare && s.heldBytes(c)+n > c.limit || n > top/largeShare && s.heldBytes(nil)+n > top {
+		if n > c.limit/largeShare && s.heldBytes(c)+n > c.limit || n > top/largeShare && s.heldBytes(nil)+n > top ||
+			n > c.disk.size/largeShare && s.beyond(c.disk, n) {
 			return nil, ErrNoSpace
 		}
 		d := &demand{c: c, n: n, done: make(chan struct{})}
@@ -171,6 +178,34 @@ func (s *Store) heldBytes(c *Class) int64 {
 		}
 	}
 	return total
+}
+
+// beyond reports whether a disk can't have n bytes for us whatever is evicted. Called with mu held.
+func (s *Store) beyond(d *disk, n int64) bool {
+	room := d.free - d.keep
+	for _, c := range s.classes {
+		if c.disk == d {
+			room += c.filed
+		}
+	}
+	for r := range s.heldEntries() {
+		if at := s.x.find(r); at != 0 && s.classes[r.class].disk == d {
+			room -= s.x.at(at).bytes()
+		}
+	}
+	return !d.failed && n > room
+}
+
+// tellFull tells of a disk that others have filled, so that evicting makes no room for n bytes, if it could hold so many.
+func (c *Class) tellFull(n int64) {
+	s := c.s
+	s.mu.Lock()
+	full := s.missing(c.disk, n) > 0 && n+c.disk.keep <= c.disk.size
+	free, keep := c.disk.free, c.disk.keep
+	s.mu.Unlock()
+	if full {
+		c.trouble(fmt.Errorf("store: %s: %d bytes are free, of which %d have to stay so: %w", c.dir, free, keep, errDiskFull))
+	}
 }
 
 func (s *Store) fitsNow(c *Class, n int64) bool {

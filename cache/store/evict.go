@@ -33,10 +33,12 @@ func (s *Store) evictor() {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	for {
+		s.settle()
 		s.round()
 		select {
 		case <-s.wake:
 		case <-look.C:
+			s.tryAgain()
 		case <-s.quit:
 			return
 		}
@@ -207,7 +209,10 @@ func (s *Store) dropLocked(r ref, reason string, force bool) (int64, error) {
 	s.takeOut(at)
 	s.mu.Unlock()
 
-	err := s.fs.Remove(c.path(r.key))
+	var err error
+	if c.shardStands(r.key.shard()) == nil { // else it is gone as far as we go
+		err = s.fs.Remove(c.path(r.key))
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"strconv"
@@ -23,6 +24,9 @@ func (c *Class) tempDir() string { return filepath.Join(c.dir, tempName) }
 
 // createTemp makes a file that no reader looks at.
 func (c *Class) createTemp() (vfs.File, string, error) {
+	if err := c.s.owned(c.home); err != nil {
+		return nil, "", err
+	}
 	name := filepath.Join(c.tempDir(), strconv.FormatUint(c.s.temps.Add(1), 10))
 	f, err := c.s.fs.Create(name)
 	if errors.Is(err, fs.ErrNotExist) { // somebody removed the folder, or it could not be made at start
@@ -79,6 +83,9 @@ func (s *Store) sweepTemps() {
 
 // publish gives the temporary file its name, where readers find it. The key's stripe is held.
 func (c *Class) publish(temp string, k Key) error {
+	if err := c.shardStands(k.shard()); err != nil {
+		return err
+	}
 	sh := &c.shards[k.shard()]
 	dir, path := c.shardDir(k.shard()), c.path(k)
 	err := fs.ErrNotExist
@@ -104,6 +111,23 @@ func (c *Class) makeShard(dir string) error {
 	return c.s.fs.SyncDir(c.dir)
 }
 
+// errNotFolder: nothing is read, written or removed behind it.
+var errNotFolder = errors.New("not a folder, but a link or something else that is not the cache's; remove it")
+
+// shardStands reports, to the observer too, that something else stands in the place of a shard folder. One that is absent
+// is no error.
+func (c *Class) shardStands(n uint8) error {
+	dir := c.shardDir(n)
+	in, err := c.s.fs.Lstat(dir)
+	if err != nil || in.Dir {
+		c.s.worksAt(dir)
+		return nil
+	}
+	err = fmt.Errorf("store: %s: %w", dir, errNotFolder)
+	c.s.troubleAt(dir, err)
+	return err
+}
+
 // enterShard counts a file that came into a shard folder, and what the folder takes now. Its stripe is held.
 func (c *Class) enterShard(n uint8) {
 	if in, err := c.s.fs.Lstat(c.shardDir(n)); err == nil && in.Dir {
@@ -117,7 +141,7 @@ func (c *Class) leaveShard(n uint8) {
 	c.s.mu.Lock()
 	files := c.shards[n].files
 	c.s.mu.Unlock()
-	if files > 0 {
+	if files > 0 || c.shardStands(n) != nil {
 		return
 	}
 	if err := c.s.fs.Remove(c.shardDir(n)); err == nil || errors.Is(err, fs.ErrNotExist) {

@@ -89,6 +89,10 @@ func (j *journal) load(snapshot uint64) bool {
 
 // begin makes the journal ready to be appended to, and with it the store one that was not stopped cleanly.
 func (j *journal) begin() error {
+	if j.f != nil && !j.stands() {
+		j.f.Close()
+		j.f, j.end = nil, 0
+	}
 	if j.f == nil {
 		f, err := j.s.fs.Create(j.path())
 		if errors.Is(err, fs.ErrExist) {
@@ -106,6 +110,16 @@ func (j *journal) begin() error {
 		return err
 	}
 	return j.s.fs.SyncDir(j.s.opts.Dir)
+}
+
+// stands reports whether the journal that is open is the one in the folder.
+func (j *journal) stands() bool {
+	there, err := j.s.fs.Lstat(j.path())
+	if err != nil {
+		return !isAbsent(err)
+	}
+	open, err := j.f.Stat()
+	return err != nil || there.Stamp == open.Stamp
 }
 
 // restart empties the journal.

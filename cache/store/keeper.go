@@ -47,6 +47,9 @@ func (s *Store) keeper() {
 
 // flush writes what changed to the journal, and a snapshot in its place when it has become long.
 func (s *Store) flush() error {
+	if err := s.Owned(); err != nil {
+		return err
+	}
 	j := s.journal
 	if err := j.begin(); err != nil {
 		return err

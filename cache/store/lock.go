@@ -36,18 +36,12 @@ func takeLock(disk vfs.FS, dir string) (vfs.File, error) {
 // takeLocks makes this process the owner of all the folders, or of none. A disk that can't be written, and has no lock
 // file, has nothing to protect.
 func (s *Store) takeLocks() error {
-	dirs := []string{s.opts.Dir}
-	for i, co := range s.opts.Classes {
-		if co.Dir != "" {
-			dirs = append(dirs, s.classes[i].dir)
-		}
-	}
-	for _, dir := range dirs {
-		f, err := takeLock(s.fs, dir)
+	for _, h := range s.homes {
+		f, err := takeLock(s.fs, h.dir)
 		switch {
 		case err == nil:
-			s.locks = append(s.locks, f)
-		case vfs.IsDiskTrouble(err) || errors.Is(err, fs.ErrNotExist): // the folder could not be made
+			h.lock = f
+		case vfs.IsDiskTrouble(err) || isAbsent(err): // the folder could not be made
 			s.trouble(err)
 		default:
 			_ = s.giveLocksBack()
@@ -59,12 +53,18 @@ func (s *Store) takeLocks() error {
 
 func (s *Store) giveLocksBack() error {
 	var errs []error
-	for _, f := range s.locks {
-		errs = append(errs, f.Close())
+	for _, h := range s.homes {
+		h.mu.Lock()
+		if h.lock != nil {
+			errs = append(errs, h.lock.Close())
+			h.lock = nil
+		}
+		h.mu.Unlock()
 	}
-	s.locks = nil
 	return errors.Join(errs...)
 }
+
+func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 func readPID(f io.ReaderAt) int {
 	var b [32]byte

@@ -115,6 +115,11 @@ func (o *Object) verify(in vfs.Info) error {
 // openHeld opens the file of an entry that hold found; on an error it lets go of the handle.
 func (c *Class) openHeld(h *handle) (*Object, vfs.Info, error) {
 	s, key := c.s, h.ref.key
+	if c.shardStands(key.shard()) != nil {
+		s.release(h)
+		_, _ = s.drop(h.ref, ReasonRemoved, true)
+		return nil, vfs.Info{}, ErrNotFound
+	}
 	f, err := s.fs.Open(c.path(key))
 	if err != nil {
 		s.release(h)

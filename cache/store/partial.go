@@ -160,6 +160,9 @@ func (c *Class) attach(h *handle, st *partialState) {
 // readPartial opens a partial's file and checks its header. The error is errBadHeader when it is not one, and when the
 // disk can't read it the observer has heard of that.
 func (c *Class) readPartial(key Key) (*partialState, error) {
+	if c.shardStands(key.shard()) != nil {
+		return nil, errBadHeader
+	}
 	st := &partialState{c: c, key: key}
 	f, err := c.s.fs.OpenRW(c.path(key))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -51,17 +51,19 @@ func (s *Store) start() {
 	}
 }
 
-// rescanEvery is how long what could not be read at start is left alone before it is tried again: a disk that comes back
-// is counted within a minute, and looking at a million files as often costs a disk next to nothing.
-const rescanEvery = 30 * time.Second
+// rescanFirst is how long what could not be read at start is left alone before it is tried again, so that a disk that comes
+// back is counted within a minute; each time that is twice as long, up to rescanMost, since looking at a million files
+// takes seconds, and a folder that nobody may read stays one.
+const (
+	rescanFirst = 30 * time.Second
+	rescanMost  = 10 * time.Minute
+)
 
 // rescan scans until a scan gets to the end: before that the budget does not know all that is there.
 func (s *Store) rescan() {
-	again := time.NewTicker(rescanEvery)
-	defer again.Stop()
-	for {
+	for pause := rescanFirst; ; pause = min(2*pause, rescanMost) {
 		select {
-		case <-again.C:
+		case <-time.After(pause):
 		case <-s.quit:
 			return
 		}
@@ -146,6 +148,10 @@ func (c *Class) scan() (whole, found bool, foreign int64) {
 	}
 	for _, n := range shards {
 		dir := c.shardDir(n)
+		if c.shardStands(n) != nil {
+			foreign += s.lstatBytes(dir)
+			continue
+		}
 		var names []string
 		err := s.fs.ReadDir(dir, func(name string) error {
 			if s.stopping() {
@@ -217,6 +223,9 @@ func (c *Class) adopt(key Key, scanning bool) (found bool, foreign int64, err er
 	stripe := &s.stripes[key.shard()]
 	stripe.Lock()
 	defer stripe.Unlock()
+	if !scanning && c.shardStands(key.shard()) != nil { // the scan has looked
+		return false, 0, nil
+	}
 	in, err := s.fs.Lstat(c.path(key))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, 0, nil

@@ -24,6 +24,8 @@ type Options struct {
 	FS           vfs.FS           // nil: the operating system's
 	Observer     Observer         // nil: none
 	Now          func() time.Time // nil: time.Now
+	// Trust says why a folder that is there must not be used; nil trusts all.
+	Trust func(dir string) error
 }
 
 // ClassOptions describes one class of entries.
@@ -50,7 +52,7 @@ type Store struct {
 	fs      vfs.FS
 	obs     Observer
 	now     func() time.Time
-	locks   []vfs.File // of Dir and of the classes' own folders; none on a disk that can't be written and has no lock file
+	homes   []*home // Dir, and the folders of the classes that have their own
 	classes []*Class
 	disks   []*disk
 	temps   atomic.Uint64 // numbers temporary files; begins anywhere, so that two stores in turn don't use the same
@@ -73,6 +75,7 @@ type Store struct {
 	startEviction sync.Once
 	journal       *journal // the keeper's, and the starter's before it
 	foreign       atomic.Int64
+	moved         atomic.Bool // a folder was removed or replaced; what went with it is not forgotten yet
 
 	mu        sync.Mutex // guards what follows, and the fields of Class and disk that say so
 	x         index
@@ -106,6 +109,7 @@ type Class struct {
 	tag  uint16 // names the class in journal and snapshot
 	name string
 	dir  string
+	home *home
 	off  bool
 	sync bool
 	data bool
@@ -173,11 +177,15 @@ func newStore(opts Options) (*Store, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.homes = []*home{{dir: opts.Dir}}
 	for i, co := range opts.Classes {
-		c := &Class{s: s, id: uint8(i), tag: classTag(co.Name), name: co.Name, dir: co.Dir, off: co.Off, data: co.Data,
+		c := &Class{home: s.homes[0], s: s, id: uint8(i), tag: classTag(co.Name), name: co.Name, dir: co.Dir, off: co.Off, data: co.Data,
 			sync: co.Sync || opts.SyncAll, cap: co.Cap}
 		if c.dir == "" {
 			c.dir = filepath.Join(opts.Dir, co.Name)
+		} else {
+			c.home = &home{dir: c.dir}
+			s.homes = append(s.homes, c.home)
 		}
 		for _, other := range s.classes {
 			if other.tag == c.tag {
@@ -197,12 +205,20 @@ func (s *Store) makeFolders() error {
 	if err := s.fs.MkdirAll(s.opts.Dir); err != nil {
 		return fmt.Errorf("store: can't make the folder %s: %w", s.opts.Dir, err)
 	}
+	if err := s.trusted(s.opts.Dir); err != nil {
+		return err
+	}
 	for _, c := range s.classes {
 		if err := s.fs.MkdirAll(c.tempDir()); err != nil {
 			if !vfs.IsDiskTrouble(err) {
 				return fmt.Errorf("store: can't make the folder %s: %w", c.tempDir(), err)
 			}
 			s.trouble(err)
+		}
+		for _, dir := range []string{c.dir, c.tempDir()} {
+			if err := s.trusted(dir); err != nil {
+				return err
+			}
 		}
 		c.disk = s.diskOf(c.dir)
 	}

@@ -35,6 +35,9 @@ func checkHost(ctx context.Context, c config.Config, s config.Sources) error {
 // without it.
 func canHold(dir string) error {
 	at := dir
+	if err := trustFolder(dir); err != nil {
+		return err
+	}
 	for ; ; at = filepath.Dir(at) {
 		fi, err := os.Stat(at)
 		if err == nil && !fi.IsDir() {

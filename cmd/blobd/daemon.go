@@ -149,7 +149,7 @@ func (d *daemon) run(ctx context.Context, reload <-chan os.Signal) error {
 func (d *daemon) open() (err error) {
 	c := d.inForce()
 	opts := cacheOptions(c)
-	opts.Observer = diskObserver{d.metrics, d.log}
+	opts.Observer, opts.Trust = newDiskObserver(d.metrics, d.log), trustFolder
 	if d.caches, err = cache.Open(opts); err != nil {
 		return cacheError(c, err)
 	}
@@ -308,6 +308,10 @@ func cacheError(c config.Config, err error) error {
 		key, _, flag := folderOf(c, locked.Dir)
 		what := fmt.Sprintf("%s: the folder %s is in use by another blobd, process %d", key, locked.Dir, locked.PID)
 		return (&fault.Error{What: what}).Try("stop it, or give this one a folder of its own with %s", flag)
+	}
+	if unsafe, ok := errors.AsType[*folderError](err); ok {
+		key, _, flag := folderOf(c, unsafe.dir)
+		return (&fault.Error{What: key + ": " + unsafe.Error()}).Try("%s, or give another folder with %s", unsafe.mend, flag)
 	}
 	failed, ok := errors.AsType[*fs.PathError](err)
 	if !ok {

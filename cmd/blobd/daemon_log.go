@@ -10,7 +10,6 @@ import (
 	"go.uber.org/zap/zapgrpc"
 	"google.golang.org/grpc/grpclog"
 
-	"github.com/blobd/blobd/cache"
 	"github.com/blobd/blobd/config"
 )
 
@@ -60,32 +59,9 @@ func errorFields(err error) []zap.Field {
 	return fields
 }
 
-// diskObserver hears of the store what an operator should read in the log; the metrics hear everything.
-type diskObserver struct {
-	storeMetrics
-	log *zap.Logger
-}
-
 // storeMetrics is what the metrics hear of the store.
 type storeMetrics interface {
 	Evicted(class, reason string, bytes int64)
 	Corrupted(class string)
 	Problem(err error)
-}
-
-// Corrupted implements store.Observer.
-func (o diskObserver) Corrupted(class string) {
-	o.storeMetrics.Corrupted(class)
-	o.log.Warn("a cached entry was damaged on disk; it is removed and will be fetched again", zap.String("cache", cache.Name(class)),
-		zap.String("remedy", "if more follow, look at the disk; `blobd cache verify` checks every entry"))
-}
-
-// Problem implements store.Observer.
-func (o diskObserver) Problem(err error) {
-	o.storeMetrics.Problem(err)
-	if err == nil {
-		o.log.Info("the disk takes writes again")
-		return
-	}
-	o.log.Error("the disk refuses writes; reads that are not cached are served from upstream and not kept", zap.Error(err))
 }
