@@ -70,6 +70,12 @@ func TestRoom(t *testing.T) {
 		if all.tryGrow(1) {
 			t.Error("it grows into what is kept for small ones")
 		}
+		all.shrink(total - smallReserve - 10<<20)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // it waits for nothing
+		if _, err := r.take(ctx, 15<<20); err == nil {
+			t.Error("a large one takes what is kept for small ones")
+		}
 		all.shrink(total / 2)
 		if !all.tryGrow(blockSize) {
 			t.Error("it doesn't grow")
