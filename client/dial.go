@@ -26,6 +26,9 @@ const (
 	// queueTimeout bounds the wait for a daemon that listens but whose accept queue is full: it is there, and busy.
 	queueTimeout = 10 * time.Second
 	redialEvery  = 20 * time.Millisecond
+	// greetTimeout bounds the wait for the daemon's first bytes on a connection that it has accepted. In a burst of
+	// thousands on a busy host it takes many seconds; a context ends it sooner.
+	greetTimeout = 30 * time.Second
 
 	// streamWindow lets eight data messages of 1 MiB be under way, so that daemon and reader need not wait for each
 	// other: 64 KiB, gRPC's own start, costs a round trip every 64 KiB.
@@ -83,7 +86,7 @@ func Dial(ctx context.Context, opts ...Option) (*Client, error) {
 		grpc.WithInitialWindowSize(streamWindow),
 		grpc.WithInitialConnWindowSize(connWindow),
 		grpc.WithReadBufferSize(readBuffer),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: redial, MinConnectTimeout: queueTimeout}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: redial, MinConnectTimeout: greetTimeout}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.ForceCodecV2(wire.Codec())),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(), // the interceptors know when another try makes sense

@@ -86,10 +86,29 @@ func fromStatus(err error, lost func() *Error) error {
 		return fromContext(context.Canceled)
 	case codes.DeadlineExceeded:
 		return fromContext(context.DeadlineExceeded)
+	case codes.ResourceExhausted:
+		return tooLarge(e)
 	case codes.Unimplemented:
 		e.Message, e.Remedy = "the daemon does not know this request", "run the same version of blobd on both sides"
 	}
 	return e
+}
+
+// tooLarge is what gRPC says of a message that is larger than its receiver takes: the daemon, of a request, or this side,
+// of an answer. An e that says something else stays as it is.
+func tooLarge(e *Error) *Error {
+	var size, limit int
+	if n, _ := fmt.Sscanf(e.Message, "grpc: received message larger than max (%d vs. %d)", &size, &limit); n != 2 {
+		return e
+	}
+	if limit == maxMessage {
+		return badAnswer("the daemon's answer has %d bytes, %d is the most", size, limit)
+	}
+	return &Error{
+		Code: codes.InvalidArgument, Reason: "INVALID_ARGUMENT",
+		Message: fmt.Sprintf("the request has %d bytes, and the daemon takes %d at most", size, limit),
+		Remedy:  "ask for less at once, such as fewer patterns",
+	}
 }
 
 func fromContext(err error) *Error {
