@@ -163,25 +163,33 @@ func (w *world) filler() string { return filepath.Join(w.Cache(), "somebody-else
 
 // fillUp fills the disk, and again what the cache makes room for, until it has nothing left to give.
 func fillUp(w *world) error {
-	if err := os.Mkdir(w.filler(), 0o700); err != nil {
+	for i := range 4 {
+		if err := fillOnce(w); err != nil {
+			return err
+		}
+		w.readsCold(fmt.Sprintf("acme/filling%d", i))
+	}
+	return nil
+}
+
+// fillOnce fills what is free.
+func fillOnce(w *world) error {
+	if err := os.MkdirAll(w.filler(), 0o700); err != nil {
 		return err
 	}
-	f, err := os.Create(filepath.Join(w.filler(), "big"))
+	f, err := os.OpenFile(filepath.Join(w.filler(), "big"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	for i := range 4 {
-		for _, piece := range []int{1 << 20, 4 << 10} {
-			for err == nil {
-				_, err = f.Write(make([]byte, piece))
-			}
-			if !errors.Is(err, syscall.ENOSPC) {
-				return err
-			}
-			err = nil
+	for _, piece := range []int{1 << 20, 4 << 10} {
+		for err == nil {
+			_, err = f.Write(make([]byte, piece))
 		}
-		w.readsCold(fmt.Sprintf("acme/filling%d", i))
+		if !errors.Is(err, syscall.ENOSPC) {
+			return err
+		}
+		err = nil
 	}
 	return nil
 }
