@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"time"
@@ -68,6 +69,9 @@ func (d *daemon) stop() error {
 	d.blame.begins(daemonDown, time.Now())
 	began := time.Now()
 	err := d.host.Stop()
+	if d.blame.acted(noSpace, "", began, time.Now()) || d.blame.acted(noInodes, "", began, time.Now()) {
+		err = notFailed(err) // it may say by its exit code that it could not write down all
+	}
 	if took := time.Since(began); err == nil && took > drainTimeout+stopGrace {
 		err = fmt.Errorf("it took %v, and its drain_timeout is %v", took, drainTimeout)
 	}
@@ -76,6 +80,15 @@ func (d *daemon) stop() error {
 	}
 	d.events.note("the daemon has ended")
 	return nil
+}
+
+// notFailed is err, but nil where a process ended with exit code 1, which for a daemon is an end in good order after
+// which something remains to be said.
+func notFailed(err error) error {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == exitOther {
+		return nil
+	}
+	return err
 }
 
 // stopGrace is what a daemon may take to close beside draining: its own limit is 10 s.

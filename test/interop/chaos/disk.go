@@ -176,13 +176,14 @@ func (k *disk) starve(ctx context.Context) error {
 			ways = append(ways, starvation{noSpace, k.fillUp}, starvation{noSpace, k.fillUp}, starvation{noInodes, k.useInodes})
 		}
 		way := ways[k.rng.IntN(len(ways))]
-		k.blame.counted(way.cause)
+		k.blame.begins(way.cause, time.Now())
 		k.events.note("the disk starves: %s", way.cause)
 		feed, err := way.begin()
 		if err == nil {
 			sleep(ctx, k.rng, starveLasts)
 			err = feed()
 		}
+		k.blame.ends(way.cause, time.Now())
 		k.events.note("the disk is well")
 		if err != nil {
 			return fmt.Errorf("%s: %w", way.cause, err)

@@ -64,6 +64,7 @@ var troubles = []trouble{
 	{cut, bodies, false, func(w *weather, req *http.Request) faultregistry.Act { return faultregistry.Cut(w.somewhere(req)) }},
 	{reset, bodies, false, func(w *weather, req *http.Request) faultregistry.Act { return faultregistry.Reset(w.somewhere(req)) }},
 	{wrongByte, bodies, false, (*weather).lie},
+	{wrongByte, ranges, false, (*weather).lie},
 	{longer, bodies, false, func(w *weather, _ *http.Request) faultregistry.Act {
 		return faultregistry.Longer([]int{-1, 1, 4096}[w.intN(3)])
 	}},
@@ -242,8 +243,11 @@ func (w *weather) forecast() []gust {
 	var faults []gust
 	for range 1 + w.change.IntN(3) {
 		g := gust{trouble: troubles[w.change.IntN(len(troubles))], share: []float64{0.02, 0.1, 0.3, 1}[w.change.IntN(4)]}
-		if g.rare {
+		switch {
+		case g.rare:
 			g.share = min(g.share, 0.2)
+		case g.cause == wrongByte: // what must not come through should be tried most
+			g.share = max(g.share, 0.3)
 		}
 		if w.change.IntN(2) == 0 {
 			g.repository = repositories[w.change.IntN(len(repositories))]
