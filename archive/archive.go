@@ -39,7 +39,7 @@ func BlobEntry(path string, blob *oci.Descriptor) Entry {
 	sum, ok := SHA256(blob.Digest)
 	return Entry{
 		Path: path, Size: blob.Size, Mode: PlainMode, Sum: sum, HasSum: ok,
-		Locator: Range{Blob: blob, Length: blob.Size, Codec: Stored},
+		Locator: Range{Blob: blob, Length: blob.Size, Codec: Stored, Whole: true},
 	}
 }
 
@@ -64,10 +64,8 @@ type Range struct {
 	Offset int64
 	Length int64
 	Codec  Codec
+	Whole  bool // by its format the blob is this file and nothing else: all of it, stored
 }
-
-// Whole reports whether the range is all of its blob as it is: the file and the blob are the same bytes.
-func (r Range) Whole() bool { return r.Codec == Stored && r.Offset == 0 && r.Length == r.Blob.Size }
 
 // Member says that the bytes are Entry.Size bytes from Offset of the tar stream that Blob, a gzip, decodes to. The entry
 // has a sum, always.
@@ -84,6 +82,7 @@ func (Member) locator() {}
 type Codec uint8
 
 const (
-	Stored Codec = iota // as they are
-	Zstd                // one zstd frame; an empty entry has no frame at all
+	Stored  Codec = iota // as they are
+	Zstd                 // one zstd frame; an empty entry has no frame at all
+	TarGzip              // a gzip of a tar that the entry is a member of
 )

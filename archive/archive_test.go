@@ -19,27 +19,8 @@ func TestBlobEntry(t *testing.T) {
 	if e.Path != "a/b" || e.Size != blob.Size || e.Mode != 0o644 || e.ModTime != 0 || !e.HasSum || e.Sum != sha256.Sum256([]byte(content)) {
 		t.Errorf("%+v", e)
 	}
-	if r := e.Locator.(archive.Range); r.Blob != blob || !r.Whole() {
+	if r := e.Locator.(archive.Range); r.Blob != blob || !r.Whole {
 		t.Errorf("%+v", r)
-	}
-}
-
-func TestWhole(t *testing.T) {
-	blob := &oci.Descriptor{Size: 10}
-	for _, c := range []struct {
-		r    archive.Range
-		want bool
-	}{
-		{archive.Range{Blob: blob, Length: 10}, true},
-		{archive.Range{Blob: &oci.Descriptor{}}, true},
-		{archive.Range{Blob: blob, Length: 9}, false},
-		{archive.Range{Blob: blob, Offset: 1, Length: 9}, false},
-		{archive.Range{Blob: blob, Length: 10, Codec: archive.Zstd}, false},
-		{archive.Range{Blob: blob}, false},
-	} {
-		if got := c.r.Whole(); got != c.want {
-			t.Errorf("%+v: %v", c.r, got)
-		}
 	}
 }
 

@@ -49,6 +49,12 @@ func (x *Indexes) Create(ctx context.Context, d digest.Digest, size int64) (*sto
 	return x.class.Create(ctx, store.KeyOf(d), size)
 }
 
+// What a table of a bundle's members is kept under: an artifact that has the bundle has the table too.
+const (
+	MembersDeriver = "members"
+	MembersVersion = 1
+)
+
 func derivedParts(source digest.Digest, deriver string, version int) []string {
 	return []string{"index", source.String(), deriver, strconv.Itoa(version)}
 }

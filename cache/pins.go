@@ -36,6 +36,9 @@ func entriesOf(a Artifact) iter.Seq[entry] {
 				more = manifest(b.Digest)
 			case RoleIndex:
 				more = yield(entry{FolderIndexes, store.KeyOf(b.Digest)})
+			case RoleBundle:
+				more = yield(entry{FolderBlocks, store.KeyOf(b.Digest)}) &&
+					yield(entry{FolderIndexes, store.DerivedKey(derivedParts(b.Digest, MembersDeriver, MembersVersion)...)})
 			default:
 				more = yield(entry{FolderBlocks, store.KeyOf(b.Digest)}) && yield(entry{FolderContent, store.KeyOf(b.Digest)})
 			}

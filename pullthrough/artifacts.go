@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/blobd/blobd/archive"
+	"github.com/blobd/blobd/archive/bundle"
 	"github.com/blobd/blobd/cache"
 	"github.com/blobd/blobd/cache/store"
 	"github.com/blobd/blobd/internal/fault"
@@ -166,23 +167,58 @@ func (s *Service) contentsOf(ctx context.Context) cache.ContentsOf {
 		defer s.live.release(live)
 		t, ok := s.live.get(live)
 		if !ok {
-			var index, data oci.Descriptor
-			for _, b := range a.Blobs {
-				switch b.Role {
-				case cache.RoleIndex:
-					index = oci.Descriptor{Digest: b.Digest, Size: b.Size}
-				case cache.RoleData:
-					data = oci.Descriptor{Digest: b.Digest, Size: b.Size}
-				}
-			}
-			kept, room, err := s.keptTree(ctx, index, data)
-			if kept == nil || err != nil {
+			kept, room, ok := s.keptTree(ctx, a)
+			if !ok {
 				return nil, false
 			}
 			t = s.live.bring(live, kept, room)
 		}
 		return digests(t), true
 	}
+}
+
+// keptTree is an artifact's tree, from what is cached of it alone.
+func (s *Service) keptTree(ctx context.Context, a cache.Artifact) (*archive.Tree, *share, bool) {
+	mediaType, raw, ok := s.caches.Manifests.Get(a.Digest)
+	if !ok {
+		return nil, nil, false
+	}
+	m, err := oci.ParseManifest(mediaType, raw)
+	if err != nil {
+		return nil, nil, false
+	}
+	l, err := layoutOf(m)
+	if err != nil {
+		return nil, nil, false
+	}
+	var list listing
+	var room *share
+	if l.index.Digest == "" {
+		if list, err = l.read(nil); err == nil {
+			room, err = s.indexRoom.take(ctx, l.memory)
+		}
+	} else {
+		list, room, err = s.cachedList(ctx, l)
+	}
+	if list == nil || err != nil {
+		return nil, nil, false
+	}
+	var members []bundle.Member
+	for _, b := range list.Bundles() {
+		more, ok := s.keptMembers(b)
+		if !ok {
+			room.release()
+			return nil, nil, false
+		}
+		members = append(members, more...)
+	}
+	t, err := list.Tree(members)
+	if err != nil {
+		room.release()
+		return nil, nil, false
+	}
+	room.shrink(t.MemoryBytes())
+	return t, room, true
 }
 
 // digests yields the digest of each file that has bytes, once. It needs t no more when it returns.

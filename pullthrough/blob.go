@@ -46,6 +46,7 @@ type blob struct {
 	opening sync.Once
 	partial *store.Partial // set by opening; nil where blocks can't be kept
 	filled  atomic.Bool    // the last missing block came
+	doubled atomic.Bool    // it is one file, and the content cache holds that
 
 	mu      sync.Mutex // guards fetches and what they claim
 	fetches []*fetch   // those under way, and those whose window still serves
@@ -82,6 +83,9 @@ func (b *blob) release() {
 	bs.mu.Unlock()
 	switch {
 	case !last || b.partial == nil:
+	case b.doubled.Load():
+		b.partial.Close()
+		bs.svc.caches.Blocks.Remove(b.desc.Digest)
 	case b.filled.Load() && b.partial.Complete(): // what was forgotten since needs no check
 		bs.svc.goes(func() {
 			b.checkWhole(bs.svc.base)

@@ -69,8 +69,12 @@ func (s *Service) kept(commitErr error, scope oci.Scope, e *archive.Entry, b *bl
 		return
 	}
 	s.caches.Catalogue.Prove(scope, sumDigest(e))
-	if b.partial != nil {
-		b.partial.Demote()
+	if b == nil || b.partial == nil {
+		return
+	}
+	b.partial.Demote()
+	if rangeOf(e).Whole {
+		b.doubled.Store(true)
 	}
 }
 
@@ -110,26 +114,58 @@ func (s *Service) small(ctx context.Context, scope oci.Scope, e *archive.Entry, 
 }
 
 func (s *Service) readSmall(ctx context.Context, scope oci.Scope, e *archive.Entry, rng archive.Range, fresh bool) (smallContent, error) {
+	data := make([]byte, e.Size)
+	if rng.Whole {
+		if err := s.readBlob(ctx, scope, *rng.Blob, data); err != nil {
+			return smallContent{}, err
+		}
+		s.keepSmall(ctx, scope, e, nil, data)
+		return smallContent{data: data, from: "upstream"}, nil
+	}
 	d, err := s.decode(ctx, scope, e, rng, fresh)
 	if err != nil {
 		return smallContent{}, err
 	}
 	defer d.close(s)
-	data := make([]byte, e.Size)
 	if _, err := io.ReadFull(d, data); err != nil {
 		return smallContent{}, err
 	}
 	if err := d.finish(); err != nil {
 		return smallContent{}, err
 	}
+	s.keepSmall(ctx, scope, e, d.blocks.blob, data)
+	return smallContent{data: data, from: origin(d.blocks.fetched)}, nil
+}
+
+// readBlob reads a blob that is one small file, of which no blocks are kept.
+func (s *Service) readBlob(ctx context.Context, scope oci.Scope, desc oci.Descriptor, data []byte) error {
+	if desc.Size == 0 && desc.Digest == desc.Digest.Algorithm().FromBytes(nil) {
+		return nil // it is known without asking
+	}
+	body, err := s.up.Blob(ctx, scope, desc)
+	if err == nil {
+		defer body.Close()
+		if _, err = io.ReadFull(body, data); err != nil && err != io.EOF {
+			err = ended(err, desc)
+		} else {
+			_, err = io.Copy(io.Discard, body) // to the end, where its digest is checked
+		}
+	}
+	if err != nil {
+		s.denied(scope, err)
+	}
+	return err
+}
+
+// keepSmall keeps a file whose bytes were checked, on disk and in memory.
+func (s *Service) keepSmall(ctx context.Context, scope oci.Scope, e *archive.Entry, b *blob, data []byte) {
 	if w, err := s.create(ctx, e); err == nil {
 		if _, err := w.Write(data); err == nil {
-			s.kept(w.Commit(), scope, e, d.blocks.blob)
+			s.kept(w.Commit(), scope, e, b)
 		}
 		w.Close()
 	}
 	s.remember(e, data)
-	return smallContent{data: data, from: origin(d.blocks.fetched)}, nil
 }
 
 // contentFlight is one decoding of a larger file that several readers follow while it grows.

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"hash"
 	"io"
 
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/blobd/blobd/archive"
+	"github.com/blobd/blobd/archive/bundle"
 	"github.com/blobd/blobd/internal/fault"
 	"github.com/blobd/blobd/internal/oci"
 )
@@ -25,6 +27,7 @@ type decoding struct {
 	light  bool          // zstd is borrowed
 	room   *share        // of zstd and its file's window; nil for stored bytes and small files
 	hash   hash.Hash
+	want   []byte // what hash should end in; nil where nothing names it
 	read   int64
 	err    error // sticky; io.EOF once all is checked
 }
@@ -36,13 +39,25 @@ func (s *Service) decode(ctx context.Context, scope oci.Scope, e *archive.Entry,
 		b.forget(rng.Offset, rng.Length)
 	}
 	d := &decoding{entry: e, rng: rng, hash: sha256.New()}
+	switch {
+	case e.HasSum:
+		d.want = e.Sum[:]
+	case rng.Whole:
+		d.hash = rng.Blob.Digest.Algorithm().Hash()
+		d.want, _ = hex.DecodeString(rng.Blob.Digest.Encoded()) // which manifests have valid
+	}
 	d.blocks = s.newBlockReader(ctx, b, scope, rng.Offset, rng.Length)
 	d.plain = d.blocks
-	if rng.Codec == archive.Zstd && e.Size > 0 {
-		if err := d.openFrame(ctx, s); err != nil {
-			d.close(s)
-			return nil, err
-		}
+	var err error
+	switch {
+	case rng.Codec == archive.Zstd && e.Size > 0:
+		err = d.openFrame(ctx, s)
+	case rng.Codec == archive.TarGzip:
+		err = d.openMember(ctx, s)
+	}
+	if err != nil {
+		d.close(s)
+		return nil, err
 	}
 	return d, nil
 }
@@ -74,6 +89,20 @@ func (d *decoding) openFrame(ctx context.Context, s *Service) error {
 		return d.broken(err)
 	}
 	d.plain = d.zstd
+	return nil
+}
+
+// openMember passes over what stands before the entry in its bundle.
+func (d *decoding) openMember(ctx context.Context, s *Service) error {
+	var err error
+	if d.room, err = s.decodeRoom.take(ctx, decoderBytes); err != nil {
+		return err
+	}
+	tar := bundle.Decode(d.blocks, d.rng.Blob, bundleLimits())
+	if _, err := io.CopyN(io.Discard, tar, d.entry.Locator.(archive.Member).Offset); err != nil {
+		return d.broken(err)
+	}
+	d.plain = io.LimitReader(tar, d.entry.Size)
 	return nil
 }
 
@@ -112,18 +141,18 @@ func (d *decoding) check() error {
 	if d.read != d.entry.Size {
 		return d.corrupt("it is shorter than its index says", nil)
 	}
-	if d.entry.HasSum && [32]byte(d.hash.Sum(nil)) != d.entry.Sum {
-		return d.corrupt("its sha256 is not the one in its index", nil)
+	if d.want != nil && !bytes.Equal(d.hash.Sum(nil), d.want) {
+		return d.corrupt("its digest is not the one in its index", nil)
 	}
 	return io.EOF
 }
 
 // broken tells the failure to get bytes from the failure to decode them.
 func (d *decoding) broken(err error) error {
-	if d.rng.Codec != archive.Zstd || fault.ReasonOf(err) != "" || d.blocks.ctx.Err() != nil {
+	if d.rng.Codec == archive.Stored || fault.ReasonOf(err) != "" || d.blocks.ctx.Err() != nil {
 		return err
 	}
-	return d.corrupt("its zstd frame can't be decoded", err)
+	return d.corrupt("it can't be decoded", err)
 }
 
 // corrupt drops the blocks that the bytes came from and says what is wrong.

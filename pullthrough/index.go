@@ -13,16 +13,18 @@ import (
 // fetchedIndex is an index that came from upstream and is not in the cache yet. It waits on disk, so that one that comes
 // slowly takes no memory from others meanwhile, or in memory where the disk won't have it.
 type fetchedIndex struct {
-	desc oci.Descriptor
-	file *store.Writer // nil where it is in memory
-	raw  []byte
-	room *share // of raw
+	desc   oci.Descriptor
+	memory int64         // what reading it takes at most
+	file   *store.Writer // nil where it is in memory
+	raw    []byte
+	room   *share // of raw
 }
 
 // fetchIndex reads an index from upstream to its end, where its digest is checked.
-func (s *Service) fetchIndex(ctx context.Context, scope oci.Scope, index oci.Descriptor) (*fetchedIndex, error) {
+func (s *Service) fetchIndex(ctx context.Context, scope oci.Scope, l layout) (*fetchedIndex, error) {
+	index := l.index
 	if file, err := s.caches.Indexes.Create(ctx, index.Digest, index.Size); err == nil {
-		f := &fetchedIndex{desc: index, file: file}
+		f := &fetchedIndex{desc: index, memory: l.memory, file: file}
 		disk := &diskWriter{w: file}
 		err := s.fetchIndexInto(ctx, scope, index, func(body io.Reader) error {
 			_, err := io.Copy(disk, body)
@@ -39,11 +41,11 @@ func (s *Service) fetchIndex(ctx context.Context, scope oci.Scope, index oci.Des
 			return nil, err
 		}
 	}
-	room, err := s.takeForIndex(ctx, index.Size)
+	room, err := s.indexRoom.take(ctx, l.memory)
 	if err != nil {
 		return nil, err
 	}
-	f := &fetchedIndex{desc: index, raw: make([]byte, index.Size), room: room}
+	f := &fetchedIndex{desc: index, memory: l.memory, raw: make([]byte, index.Size), room: room}
 	err = s.fetchIndexInto(ctx, scope, index, func(body io.Reader) error {
 		if _, err := io.ReadFull(body, f.raw); err != nil {
 			return ended(err, index)
@@ -74,7 +76,7 @@ func (f *fetchedIndex) take(ctx context.Context, s *Service) ([]byte, *share, er
 		f.room = nil
 		return f.raw, room, nil
 	}
-	room, err := s.takeForIndex(ctx, f.desc.Size)
+	room, err := s.indexRoom.take(ctx, f.memory)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/blobd/blobd/archive"
@@ -20,6 +21,8 @@ const (
 	runBytes = 32 << 20
 	// runsAtOnce overlaps the network with decoding and hashing.
 	runsAtOnce = 2
+	// blobsAtOnce is runsAtOnce where files are blobs of their own, most of them small: it is round trips that take time.
+	blobsAtOnce = 8
 )
 
 // Prefetch reads the files that match one of the patterns, or all files when there are none, into the cache. A pattern
@@ -37,8 +40,12 @@ func (s *Service) Prefetch(ctx context.Context, a *Archive, patterns []string, o
 	}
 	t.add(func(*Progress) {})
 	work, ctx := errgroup.WithContext(ctx)
+	all := runs(entries)
 	work.SetLimit(runsAtOnce)
-	for _, run := range runs(entries) {
+	if slices.ContainsFunc(entries, func(e *archive.Entry) bool { return whole(e) }) {
+		work.SetLimit(blobsAtOnce)
+	}
+	for _, run := range all {
 		if ctx.Err() != nil {
 			break
 		}
@@ -114,33 +121,61 @@ func matches(pattern, name string) bool {
 	return pattern == "."
 }
 
-// runs cuts the entries into groups whose ranges follow one another in their blob.
+// whole reports whether an entry is a blob of its own.
+func whole(e *archive.Entry) bool {
+	r, ok := e.Locator.(archive.Range)
+	return ok && r.Whole
+}
+
+// runs cuts the entries into groups whose ranges follow one another in their blob. The members of a bundle are one group.
 func runs(entries []*archive.Entry) [][]*archive.Entry {
 	entries = slices.Clone(entries)
-	place := func(e *archive.Entry) (r archive.Range) {
-		r, _ = e.Locator.(archive.Range)
-		return r
-	}
-	slices.SortStableFunc(entries, func(a, b *archive.Entry) int { return cmp.Compare(place(a).Offset, place(b).Offset) })
+	slices.SortStableFunc(entries, func(a, b *archive.Entry) int {
+		x, y := placeOf(a), placeOf(b)
+		return cmp.Or(cmp.Compare(x.blob, y.blob), cmp.Compare(x.offset, y.offset))
+	})
 	var all [][]*archive.Entry
-	var start, end int64
+	var start, last place
 	for _, e := range entries {
-		r := place(e)
-		if len(all) > 0 && r.Offset <= end+blockSize && r.Offset+r.Length-start <= runBytes {
+		p := placeOf(e)
+		near := p.blob == last.blob && (p.member || p.offset <= last.end+blockSize && p.end-start.offset <= runBytes)
+		if len(all) > 0 && near {
 			all[len(all)-1] = append(all[len(all)-1], e)
+			last.end = max(last.end, p.end)
 		} else {
 			all = append(all, []*archive.Entry{e})
-			start = r.Offset
-			end = r.Offset
+			start, last = p, p
 		}
-		end = max(end, r.Offset+r.Length)
 	}
 	return all
+}
+
+// place is where an entry stands in the registry.
+type place struct {
+	blob        digest.Digest // none for what is inline
+	offset, end int64
+	member      bool
+}
+
+func placeOf(e *archive.Entry) place {
+	switch l := e.Locator.(type) {
+	case archive.Range:
+		return place{blob: l.Blob.Digest, offset: l.Offset, end: l.Offset + l.Length}
+	case archive.Member:
+		return place{blob: l.Blob.Digest, offset: l.Offset, end: l.Offset + e.Size, member: true}
+	}
+	return place{}
 }
 
 // fetchRun reads one group of neighbours. A reader over the range of those that are missing claims it before the first of
 // them is read; where cached ones leave a hole, there is one for each side of it.
 func (s *Service) fetchRun(ctx context.Context, a *Archive, run []*archive.Entry, o Options, t *tally) error {
+	if _, ok := run[0].Locator.(archive.Member); ok && o.NoCache && !o.renewed {
+		if err := s.unpack(ctx, a, run[0], true); err != nil {
+			return err
+		}
+		o.NoCache = false // which brought all of them anew
+	}
 	missing := run
 	if !o.NoCache {
 		missing = slices.DeleteFunc(slices.Clone(run), func(e *archive.Entry) bool {
@@ -179,7 +214,7 @@ func (s *Service) carry(ctx context.Context, a *Archive, entries []*archive.Entr
 	var end int64
 	for _, e := range entries {
 		r, ok := e.Locator.(archive.Range)
-		if !ok || r.Length == 0 {
+		if !ok || r.Length == 0 || r.Whole && e.Size <= smallFile { // which no blocks are kept of
 			continue
 		}
 		if first.Blob == nil {

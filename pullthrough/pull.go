@@ -9,7 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/blobd/blobd/archive"
-	"github.com/blobd/blobd/archive/blobfmt"
+	"github.com/blobd/blobd/archive/bundle"
 	"github.com/blobd/blobd/cache"
 	"github.com/blobd/blobd/internal/fault"
 	"github.com/blobd/blobd/internal/oci"
@@ -57,37 +57,29 @@ func (s *Service) Pull(ctx context.Context, principal, ref string, o Options) (*
 	if err != nil {
 		return nil, err
 	}
-	if !blobfmt.Matches(m.Manifest) {
-		return nil, fault.New(fault.ArtifactUnsupported, "%s is of type %q, which is no archive that blobd can read", res.Reference, m.ArtifactType).
-			Try("blobd manifest shows it")
-	}
-	index, data, err := blobfmt.Layers(m.Manifest)
+	l, err := layoutOf(m.Manifest)
 	if err != nil {
-		return nil, err
+		return nil, fault.Wrap(fault.ReasonOf(err), err, "%s", res.Reference)
 	}
 	live := s.live.hold(res.Digest)
 	release := sync.OnceFunc(func() { s.live.release(live) })
-	tree, source, err := s.tree(ctx, scope, live, index, data, o.NoCache)
+	tree, source, err := s.tree(ctx, scope, live, l, o.NoCache)
 	if err != nil {
 		release()
 		return nil, err
 	}
 	context.AfterFunc(ctx, release)
 	res.Steps = append(res.Steps, Step{"index", source})
-	a := &Archive{Resolution: res, Tree: tree, StoredSize: index.Size + data.Size, scope: scope, release: release}
-	_ = s.caches.Catalogue.Record(artifactOf(a, index, data)) // a disk that refuses is the catalogue's to report
+	a := &Archive{Resolution: res, Tree: tree, StoredSize: l.stored, scope: scope, release: release}
+	_ = s.caches.Catalogue.Record(artifactOf(a, l.blobs)) // a disk that refuses is the catalogue's to report
 	return a, nil
 }
 
-func artifactOf(a *Archive, index, data oci.Descriptor) cache.Artifact {
+func artifactOf(a *Archive, blobs []cache.Blob) cache.Artifact {
 	return cache.Artifact{
 		Registry: a.Reference.Registry, Repository: a.Reference.Repository, Digest: a.Digest,
 		ArtifactType: a.ArtifactType, MediaType: a.MediaType,
-		Files: int64(a.Tree.Len()), Size: a.Tree.Size(), StoredSize: a.StoredSize,
-		Blobs: []cache.Blob{
-			{Digest: index.Digest, Size: index.Size, Role: cache.RoleIndex},
-			{Digest: data.Digest, Size: data.Size, Role: cache.RoleData},
-		},
+		Files: int64(a.Tree.Len()), Size: a.Tree.Size(), StoredSize: a.StoredSize, Blobs: blobs,
 	}
 }
 
@@ -159,7 +151,7 @@ func (s *Service) manifest(ctx context.Context, scope oci.Scope, d digest.Digest
 // tree brings an archive's index, decoded, to those who use it. What was decoded is shared by all of them, since a large
 // one takes tens of megabytes; the memory tier may refuse or drop it while they do.
 func (s *Service) tree(
-	ctx context.Context, scope oci.Scope, live *liveTree, index, data oci.Descriptor, fresh bool,
+	ctx context.Context, scope oci.Scope, live *liveTree, l layout, fresh bool,
 ) (*archive.Tree, string, error) {
 	inMemory := "tree\x00" + string(live.of)
 	if fresh {
@@ -178,7 +170,7 @@ func (s *Service) tree(
 		}
 	}
 	t, err := s.trees.do(ctx, objectKey{scope, live.of, fresh}, func(ctx context.Context) (sourced, error) {
-		t, room, err := s.readTree(ctx, scope, index, data, fresh)
+		t, room, err := s.readTree(ctx, scope, l, fresh)
 		if err == nil {
 			s.caches.Memory.Set(inMemory, t.tree, t.tree.MemoryBytes())
 			t.tree = s.live.bring(live, t.tree, room)
@@ -206,26 +198,34 @@ type sourced struct {
 	source string
 }
 
-// readTree reads and decodes an index from the cache, else from upstream. The share that it returns is the tree's.
-func (s *Service) readTree(ctx context.Context, scope oci.Scope, index, data oci.Descriptor, fresh bool) (sourced, *share, error) {
-	if limit := s.policy.Load().MaxIndex; index.Size > limit {
-		return sourced{}, nil, fault.New(fault.IndexInvalid, "index %s has %d bytes, more than the %d that are allowed", index.Digest, index.Size, limit).
-			Try("raise max_index_size")
+// readTree reads what lists an artifact's files from the cache, else from upstream. The share that it returns is the
+// tree's.
+func (s *Service) readTree(ctx context.Context, scope oci.Scope, l layout, fresh bool) (sourced, *share, error) {
+	limit := s.policy.Load().MaxIndex
+	if l.limit > 0 {
+		limit = min(limit, l.limit)
+	}
+	if l.index.Size > limit {
+		return sourced{}, nil, fault.New(fault.IndexInvalid, "index %s has %d bytes, more than the %d that are allowed", l.index.Digest, l.index.Size, limit).
+			Try("raise max_index_size, if it is below %d", max(l.limit, l.index.Size))
+	}
+	if l.index.Digest == "" {
+		return s.listTree(ctx, scope, l, fresh)
 	}
 	if !fresh {
-		t, room, err := s.keptTree(ctx, index, data)
+		t, room, err := s.cachedTree(ctx, scope, l)
 		switch {
 		case err != nil:
 			return sourced{}, nil, err
-		case t != nil:
+		case t.tree != nil:
 			s.obs.CacheRequest("index", "hit")
-			return sourced{t, "cache"}, room, nil
+			return t, room, nil
 		}
 		s.obs.CacheRequest("index", "miss")
 	}
-	f, err := s.fetchIndex(ctx, scope, index)
+	f, err := s.fetchIndex(ctx, scope, l)
 	if errors.Is(err, fault.DigestMismatch) {
-		f, err = s.fetchIndex(ctx, scope, index) // wrong bytes came: once more, from scratch
+		f, err = s.fetchIndex(ctx, scope, l) // wrong bytes came: once more, from scratch
 	}
 	if err != nil {
 		s.denied(scope, err)
@@ -236,47 +236,88 @@ func (s *Service) readTree(ctx context.Context, scope oci.Scope, index, data oci
 	if err != nil {
 		return sourced{}, nil, err
 	}
-	t, err := s.decodeIndex(raw, data, room)
+	list, err := l.read(raw)
+	if err == nil {
+		f.keep()
+	}
+	var t *archive.Tree
+	if err == nil {
+		t, err = s.listed(ctx, scope, list, fresh, room)
+	}
 	if err != nil {
 		room.release()
-		return sourced{}, nil, fault.Wrap(fault.ReasonOf(err), err, "index %s of %s/%s", index.Digest, scope.Registry, scope.Repository).
+		if fault.ReasonOf(err) != fault.IndexInvalid {
+			return sourced{}, nil, err
+		}
+		return sourced{}, nil, fault.Wrap(fault.IndexInvalid, err, "index %s of %s/%s", l.index.Digest, scope.Registry, scope.Repository).
 			Try("the archive is damaged: push it again")
 	}
-	f.keep()
 	return sourced{t, "upstream"}, room, nil
 }
 
-// keptTree reads and decodes an index of the cache; nil where it is not there or can't be decoded.
-func (s *Service) keptTree(ctx context.Context, index, data oci.Descriptor) (*archive.Tree, *share, error) {
-	if !s.caches.Indexes.Contains(index.Digest) {
+// listTree is readTree for an artifact whose manifest lists its files.
+func (s *Service) listTree(ctx context.Context, scope oci.Scope, l layout, fresh bool) (sourced, *share, error) {
+	room, err := s.indexRoom.take(ctx, l.memory)
+	if err != nil {
+		return sourced{}, nil, err
+	}
+	list, err := l.read(nil)
+	if err == nil {
+		var t *archive.Tree
+		if t, err = s.listed(ctx, scope, list, fresh, room); err == nil {
+			return sourced{t, "derived"}, room, nil
+		}
+	}
+	room.release()
+	return sourced{}, nil, err
+}
+
+// cachedTree is readTree from an index of the cache; the tree is nil where that is not there or can't be read.
+func (s *Service) cachedTree(ctx context.Context, scope oci.Scope, l layout) (sourced, *share, error) {
+	list, room, err := s.cachedList(ctx, l)
+	if list == nil || err != nil {
+		return sourced{}, nil, err
+	}
+	t, err := s.listed(ctx, scope, list, false, room)
+	if err != nil {
+		room.release()
+		return sourced{}, nil, err
+	}
+	return sourced{t, "cache"}, room, nil
+}
+
+// cachedList reads an index of the cache; nil where it is not there or can't be read.
+func (s *Service) cachedList(ctx context.Context, l layout) (listing, *share, error) {
+	if !s.caches.Indexes.Contains(l.index.Digest) {
 		return nil, nil, nil
 	}
-	room, err := s.takeForIndex(ctx, index.Size)
+	room, err := s.indexRoom.take(ctx, l.memory)
 	if err != nil {
 		return nil, nil, err
 	}
-	if raw, ok := s.caches.Indexes.Get(index.Digest); ok {
-		if t, err := s.decodeIndex(raw, data, room); err == nil {
-			return t, room, nil
+	if raw, ok := s.caches.Indexes.Get(l.index.Digest); ok {
+		if list, err := l.read(raw); err == nil {
+			return list, room, nil
 		}
 	}
 	room.release()
 	return nil, nil, nil
 }
 
-// takeForIndex takes what an index of size bytes needs while it is decoded.
-func (s *Service) takeForIndex(ctx context.Context, size int64) (*share, error) {
-	return s.indexRoom.take(ctx, blobfmt.DecodeBytes(size, maxEntries))
-}
-
-// decodeIndex decodes raw and leaves room as large as what stays of it.
-func (s *Service) decodeIndex(raw []byte, data oci.Descriptor, room *share) (*archive.Tree, error) {
-	t, err := blobfmt.Decode(raw, data, blobfmt.Limits{IndexBytes: int64(len(raw)), Entries: maxEntries})
+// listed makes the tree of a listing, and leaves room as large as what stays of it. What is in the listing's bundles is
+// asked of the cache, else of upstream.
+func (s *Service) listed(ctx context.Context, scope oci.Scope, list listing, fresh bool, room *share) (*archive.Tree, error) {
+	var members []bundle.Member
+	for _, b := range list.Bundles() {
+		more, err := s.members(ctx, scope, b, fresh)
+		if err != nil {
+			return nil, err
+		}
+		members = append(members, more...)
+	}
+	t, err := list.Tree(members)
 	if err == nil {
 		room.shrink(t.MemoryBytes())
 	}
 	return t, err
 }
-
-// maxEntries is how many files an archive may have: five times what the published writer allows.
-const maxEntries = 1_000_000

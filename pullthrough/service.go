@@ -20,6 +20,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/blobd/blobd/archive"
+	"github.com/blobd/blobd/archive/bundle"
 	"github.com/blobd/blobd/cache"
 	"github.com/blobd/blobd/internal/oci"
 )
@@ -148,6 +149,7 @@ type Service struct {
 	tags      *group[tagKey, cache.Ref]
 	manifests *group[objectKey, *manifest]
 	trees     *group[objectKey, sourced]
+	tables    *group[objectKey, []bundle.Member]
 	smalls    *group[contentKey, smallContent]
 	live      liveTrees
 	blobs     *blobs
@@ -162,17 +164,21 @@ type Service struct {
 
 	contentMu sync.Mutex // guards contents and the flights' users
 	contents  map[contentKey]*contentFlight
+
+	unpackMu   sync.Mutex // guards unpackings
+	unpackings map[objectKey]*unpacking
 }
 
 // New returns a service over caches, which stay the caller's to close, after the service.
 func New(caches *cache.Caches, up Upstream, policy Policy, obs Observer, now func() time.Time) *Service {
-	s := &Service{caches: caches, up: up, obs: obs, now: now, contents: make(map[contentKey]*contentFlight)}
+	s := &Service{caches: caches, up: up, obs: obs, now: now, contents: make(map[contentKey]*contentFlight), unpackings: make(map[objectKey]*unpacking)}
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.rested = sync.NewCond(&s.workMu)
 	s.policy.Store(&policy)
 	s.tags = newGroup[tagKey, cache.Ref](s)
 	s.manifests = newGroup[objectKey, *manifest](s)
 	s.trees = newGroup[objectKey, sourced](s)
+	s.tables = newGroup[objectKey, []bundle.Member](s)
 	s.smalls = newGroup[contentKey, smallContent](s)
 	s.blobs = &blobs{svc: s, open: make(map[blobKey]*blob)}
 	s.decoders = newDecoders()

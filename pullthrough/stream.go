@@ -2,6 +2,7 @@ package pullthrough
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/blobd/blobd/archive"
@@ -93,19 +94,30 @@ func (s *Service) Open(ctx context.Context, a *Archive, path string, offset, len
 		st.src = newBytesSource(inline.Data[offset:offset+length], "content")
 		return st, nil
 	}
-	rng, ok := e.Locator.(archive.Range)
-	if !ok {
-		return nil, fault.New(fault.ArtifactUnsupported, "file %q: its bytes are in a place that this blobd can't read", path)
-	}
+	rng := rangeOf(e)
 	flight := &flightSource{ctx: ctx, svc: s, scope: a.scope, entry: e, rng: rng, pos: offset, limit: offset + length}
 	if src, ok := s.cachedContent(a, flight, o); ok {
 		st.src = src
 		return st, nil
 	}
 	fresh := o.NoCache && !o.renewed
+	if rng.Codec == archive.TarGzip {
+		err := s.unpack(ctx, a, e, fresh)
+		if errors.Is(err, fault.DigestMismatch) && !fresh {
+			err = s.unpack(ctx, a, e, true)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if src, ok := s.cachedContent(a, flight, Options{}); ok {
+			st.src = src
+			return st, nil
+		}
+		fresh = false // the cache had no room for it: it is decoded by itself, from what is cached of the bundle
+	}
 	mustVerify := o.RequireVerified || s.policy.Load().RequireVerified(a.Reference)
 	switch part := length < e.Size; {
-	case part && rng.Codec == archive.Stored && !mustVerify:
+	case part && rng.Codec == archive.Stored && !mustVerify && !(rng.Whole && e.Size <= smallFile):
 		b := s.blobs.acquire(*rng.Blob)
 		if fresh {
 			b.forget(rng.Offset+offset, length)
@@ -128,6 +140,14 @@ func (s *Service) Open(ctx context.Context, a *Archive, path string, offset, len
 		st.src = flight
 	}
 	return st, nil
+}
+
+// rangeOf is the part of a blob that an entry is decoded from; of a member, all of its bundle.
+func rangeOf(e *archive.Entry) archive.Range {
+	if m, ok := e.Locator.(archive.Member); ok {
+		return archive.Range{Blob: m.Blob, Length: m.Blob.Size, Codec: archive.TarGzip}
+	}
+	return e.Locator.(archive.Range)
 }
 
 // cachedContent answers from memory or the content cache; flight is what goes on where the disk fails midway.

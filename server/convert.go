@@ -101,6 +101,8 @@ func encodingOf(l archive.Locator) string {
 		case archive.Zstd:
 			return "zstd"
 		}
+	case archive.Member:
+		return "tar+gzip"
 	}
 	return ""
 }

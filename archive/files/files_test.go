@@ -92,7 +92,7 @@ func show(t testing.TB, tree *archive.Tree) (lines []string) {
 		where := "member"
 		switch l := e.Locator.(type) {
 		case archive.Range:
-			if where = "blob"; !l.Whole() || l.Length != e.Size || e.HasSum && l.Blob.Digest.Encoded() != fmt.Sprintf("%x", e.Sum) {
+			if where = "blob"; !l.Whole || l.Length != e.Size || e.HasSum && l.Blob.Digest.Encoded() != fmt.Sprintf("%x", e.Sum) {
 				t.Errorf("%s: %+v", e.Path, l)
 			}
 		case archive.Member:

@@ -113,7 +113,7 @@ func show(t testing.TB, tree *archive.Tree) string {
 			}
 			b.WriteString("inline\n")
 		case archive.Range:
-			if !l.Whole() || l.Blob.Digest != digest.NewDigestFromBytes(digest.SHA256, e.Sum[:]) || l.Blob.Size != e.Size {
+			if !l.Whole || l.Blob.Digest != digest.NewDigestFromBytes(digest.SHA256, e.Sum[:]) || l.Blob.Size != e.Size {
 				t.Errorf("%s: %+v", e.Path, l)
 			}
 			fmt.Fprintf(&b, "blob %s\n", names[l.Blob.Digest])

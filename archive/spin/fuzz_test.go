@@ -86,7 +86,7 @@ func checkTree(t *testing.T, tree *archive.Tree, m oci.Manifest, raw []byte) {
 			}
 		case archive.Range:
 			isIt := func(d oci.Descriptor) bool { return d.Digest == l.Blob.Digest && d.Size == l.Blob.Size }
-			if !l.Whole() || !slices.ContainsFunc(m.Layers, isIt) || e.Size != l.Length || l.Blob.Digest != digest.NewDigestFromBytes(digest.SHA256, e.Sum[:]) {
+			if !l.Whole || !slices.ContainsFunc(m.Layers, isIt) || e.Size != l.Length || l.Blob.Digest != digest.NewDigestFromBytes(digest.SHA256, e.Sum[:]) {
 				t.Errorf("%q: %+v", e.Path, l)
 			}
 		case archive.Member:

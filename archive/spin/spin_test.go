@@ -134,7 +134,7 @@ func TestComponent(t *testing.T) {
 	if err != nil || !ok {
 		t.Fatal(ok, err)
 	}
-	if e := tree.At(0); e.HasSum || !e.Locator.(archive.Range).Whole() {
+	if e := tree.At(0); e.HasSum || !e.Locator.(archive.Range).Whole {
 		t.Errorf("%+v", e)
 	}
 }
