@@ -106,6 +106,7 @@ func (r *blockReader) load(i int) error {
 				return nil
 			}
 			r.blob.partial.Drop(i, i+1) // it may be there and unreadable, again and again
+			r.dropBad(i + 1)
 		}
 		f, fo := r.follow(i)
 		if f == nil {
@@ -137,6 +138,17 @@ func (r *blockReader) load(i int) error {
 				return err
 			}
 		}
+	}
+}
+
+// dropBad drops the blocks from i on that are bad, up to the first good one: damage is seldom that of one block, and what
+// is missing comes with one request.
+func (r *blockReader) dropBad(i int) {
+	for end := blocksOf(r.limit); i < end && r.blob.has(i); i++ {
+		if _, err := r.blob.partial.ReadBlock(i, *r.buf); err == nil {
+			return
+		}
+		r.blob.partial.Drop(i, i+1)
 	}
 }
 

@@ -32,6 +32,8 @@ type Writer struct {
 	f    vfs.File
 	temp string
 	size atomic.Int64
+	// stamp is the file's once it is committed: from then on others than this writer may find and spoil it.
+	stamp atomic.Uint64
 
 	mu       sync.Mutex // guards what follows
 	reserved int64      // of the budget, not yet on disk
@@ -135,7 +137,8 @@ func (w *Writer) settle() {
 	s.mu.Unlock()
 }
 
-// ReadAt reads what was written so far, and returns io.EOF at its end. It works until Close, after Commit too.
+// ReadAt reads what was written so far, and returns io.EOF at its end. It works until Close; after Commit only as long as
+// nobody touches the file, and is ErrNotFound then.
 func (w *Writer) ReadAt(p []byte, off int64) (int, error) {
 	have := w.size.Load() - off
 	if have <= 0 {
@@ -146,6 +149,12 @@ func (w *Writer) ReadAt(p []byte, off int64) (int, error) {
 		p = p[:have]
 	}
 	n, err := w.f.ReadAt(p, off)
+	if stamp := w.stamp.Load(); stamp != 0 {
+		if in, serr := w.f.Stat(); serr != nil || in.Stamp != stamp {
+			clear(p[:n])
+			return 0, ErrNotFound
+		}
+	}
 	if err == nil && short {
 		err = io.EOF
 	}
@@ -214,6 +223,7 @@ func (w *Writer) publish() error {
 	if err != nil {
 		in = vfs.Info{Allocated: w.used + w.reserved}
 	}
+	w.stamp.Store(in.Stamp)
 	w.h = c.register(w.key, in, w.used, w.reserved)
 	w.used, w.reserved = 0, 0
 	return nil
