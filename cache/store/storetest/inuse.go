@@ -160,18 +160,21 @@ func touchedObject(t *testing.T, open Opener) {
 	}
 	defer o.Close()
 	now := NewClock().Now()
-	for name, touch := range map[string]func() error{
-		"mode":    func() error { return os.Chmod(path, 0o400) },
-		"time":    func() error { return os.Chtimes(path, now, now) },
-		"link":    func() error { return errors.Join(os.Link(path, opts.Dir+"/backup"), os.Remove(opts.Dir+"/backup")) },
-		"put":     func() error { return c.Put(t.Context(), k, data) },
-		"removed": func() error { return os.Remove(path) },
+	for _, touch := range []struct {
+		name string
+		do   func() error
+	}{
+		{"mode", func() error { return os.Chmod(path, 0o400) }},
+		{"time", func() error { return os.Chtimes(path, now, now) }},
+		{"link", func() error { return errors.Join(os.Link(path, opts.Dir+"/backup"), os.Remove(opts.Dir+"/backup")) }},
+		{"put", func() error { return c.Put(t.Context(), k, data) }},
+		{"removed", func() error { return os.Remove(path) }},
 	} {
-		if err := touch(); err != nil {
-			t.Fatalf("%s: %v", name, err)
+		if err := touch.do(); err != nil {
+			t.Fatalf("%s: %v", touch.name, err)
 		}
 		if !rightOrNothing(t, o, data) {
-			t.Errorf("%s: it can't be read any more", name)
+			t.Errorf("%s: it can't be read any more", touch.name)
 		}
 	}
 	if got := obs.Corruptions("data"); got != 0 {
