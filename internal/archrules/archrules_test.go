@@ -60,7 +60,7 @@ var foreign = map[string][]string{
 	"github.com/spf13/cobra":         {"cmd/blobd"},
 	"github.com/dgraph-io/ristretto": {"cache"},
 	"github.com/olareg/olareg":       {"internal"},
-	"testing":                        {"internal", "client/clienttest", "cache/store"}, // test support
+	"testing":                        {"internal", "client/clienttest", "cache/store/storetest"}, // test support
 }
 
 // TestImports holds the imports of every package, on every system that blobd is built for, against the tables above.
