@@ -11,6 +11,9 @@ import (
 	"github.com/blobd/blobd/internal/registrytest"
 )
 
+// onDiskOnly has nothing served from memory, so that what is read is read from disk.
+const onDiskOnly = "caches: {memory: {size: 0}}\n"
+
 // worse are more ways for a file to go bad than damages has.
 var worse = []damage{
 	{"extended", func(path string) error {

@@ -16,9 +16,6 @@ import (
 	"github.com/blobd/blobd/test/interop/rig"
 )
 
-// onDiskOnly has nothing served from memory, so that what is read is read from disk.
-const onDiskOnly = "caches: {memory: {size: 0}}\n"
-
 // trouble is something that befalls the disk, or the folder, of a daemon that runs.
 type trouble struct {
 	name  string
