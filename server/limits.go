@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -37,6 +36,10 @@ const (
 	// refusedCalls times the limit are so many calls over it that are answered at one time; more, which only callers
 	// have who send no requests, end with their connection.
 	refusedCalls = 3
+	// droppedReaders are those who took nothing, were dropped, and have not taken yet what was on its way either, up to
+	// some 300 KiB that only the end of their connection frees: that many a user, on connections that are still open. One
+	// more, and his connection is closed.
+	droppedReaders = 256
 	// tellEvery is how often the log says that somebody is refused connections.
 	tellEvery = time.Minute
 )
@@ -61,6 +64,7 @@ func (noObserver) ConnectionRefused() {}
 type limits struct {
 	connections, refusedConnections *access.Quota
 	calls, refusedCalls             *access.Quota
+	dropped                         *access.Quota
 
 	observer Observer
 	log      *zap.Logger
@@ -73,7 +77,7 @@ func newLimits(l Limits, o Observer, log *zap.Logger) *limits {
 	seldom := zap.WrapCore(func(c zapcore.Core) zapcore.Core { return zapcore.NewSamplerWithOptions(c, tellEvery, 1, 0) })
 	lim := &limits{
 		connections: access.NewQuota(0, 0), refusedConnections: access.NewQuota(refusedConnections, allRefusedConnections),
-		calls: access.NewQuota(0, 0), refusedCalls: access.NewQuota(0, 0),
+		calls: access.NewQuota(0, 0), refusedCalls: access.NewQuota(0, 0), dropped: access.NewQuota(droppedReaders, 0),
 		observer: o, log: log.WithOptions(seldom),
 	}
 	lim.set(l)
@@ -95,10 +99,12 @@ func (l *limits) admitConnection(conn net.Conn) *peerConn {
 	full := l.connections.Take(p)
 	if full == nil {
 		l.observer.ConnectionOpened()
-		return &peerConn{Conn: conn, principal: p, left: sync.OnceFunc(func() {
+		c := newPeerConn(conn, p, nil)
+		context.AfterFunc(c.gone, func() {
 			l.connections.Give(p)
 			l.observer.ConnectionClosed()
-		})}
+		})
+		return c
 	}
 	l.observer.ConnectionRefused()
 	refusal := l.connectionRefused(p, full)
@@ -107,7 +113,8 @@ func (l *limits) admitConnection(conn net.Conn) *peerConn {
 		_ = conn.Close()
 		return nil
 	}
-	c := &peerConn{Conn: conn, principal: p, refusal: refusal, left: sync.OnceFunc(func() { l.refusedConnections.Give(p) })}
+	c := newPeerConn(conn, p, refusal)
+	context.AfterFunc(c.gone, func() { l.refusedConnections.Give(p) })
 	time.AfterFunc(refusedLife, func() { _ = c.Close() })
 	return c
 }
@@ -130,6 +137,16 @@ func (l *limits) admitCall(ctx context.Context, _ *tap.Info) (context.Context, e
 	}
 	context.AfterFunc(ctx, func() { l.refusedCalls.Give(p) })
 	return context.WithValue(ctx, refusalKey{}, refusal), nil
+}
+
+// readerDropped counts a call that was ended because its caller took nothing.
+func (l *limits) readerDropped(ctx context.Context) {
+	c := connOf(ctx)
+	if l.dropped.Take(c.principal) != nil {
+		_ = c.Close()
+		return
+	}
+	context.AfterFunc(c.gone, func() { l.dropped.Give(c.principal) })
 }
 
 func (l *limits) connectionRefused(p access.Principal, full error) error {

@@ -333,3 +333,38 @@ func TestCallsAreGivenBack(t *testing.T) {
 		eventually(t, "calls are served again", func() bool { return pull(t, r.conn) == nil })
 	}
 }
+
+// What was on its way to readers who were dropped stays until they take it or go: it is kept for some of them, and the
+// connection of who has more is closed.
+func TestDroppedReaders(t *testing.T) {
+	const kept = 256
+	seen := new(counts)
+	d := newDomain(t, map[string][]byte{"f": noise(1 << 20)})
+	r := start(t, d, func(o *server.Options) { o.IdleTimeout, o.Observer = 20*time.Millisecond, seen })
+	abandon := func(conn *grpc.ClientConn, n int) {
+		for range n {
+			if _, err := blobdv1.NewBlobdServiceClient(conn).ReadFile(t.Context(), &blobdv1.ReadFileRequest{Path: "f"}); err != nil {
+				return // the connection is gone
+			}
+		}
+	}
+	first, second := dial(t, "unix:"+r.socket, smallWindows()...), dial(t, "unix:"+r.socket, smallWindows()...)
+	defer first.Close()
+	defer second.Close()
+	abandon(first, kept/2)
+	if err := pull(t, first); err != nil {
+		t.Fatal(err)
+	}
+	abandon(second, kept)
+	eventually(t, "the connection of who has too many is closed", func() bool { return seen.open.Load() < seen.all.Load() })
+	first.Close()
+	second.Close()
+	eventually(t, "all are gone", func() bool { return seen.open.Load() == 0 })
+	// What they held is given back.
+	third := dial(t, "unix:"+r.socket, smallWindows()...)
+	defer third.Close()
+	abandon(third, kept/2)
+	if err := pull(t, third); err != nil || seen.open.Load() != 1 {
+		t.Errorf("a new connection: %v, %d open", err, seen.open.Load())
+	}
+}

@@ -15,12 +15,20 @@ import (
 type peerConn struct {
 	net.Conn
 	principal access.Principal
-	refusal   error  // what its calls are answered, when it is one too many
-	left      func() // tells of its end; only the first call does something
+	refusal   error           // what its calls are answered, when it is one too many
+	gone      context.Context // ends when it is closed
+	end       context.CancelFunc
 }
 
+func newPeerConn(conn net.Conn, p access.Principal, refusal error) *peerConn {
+	c := &peerConn{Conn: conn, principal: p, refusal: refusal}
+	c.gone, c.end = context.WithCancel(context.Background())
+	return c
+}
+
+// Close closes the connection. A second call changes nothing.
 func (c *peerConn) Close() error {
-	defer c.left()
+	defer c.end()
 	return c.Conn.Close()
 }
 

@@ -87,10 +87,11 @@ func New(o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
+	limits := newLimits(o.Limits, o.Observer, o.Logger)
 	s := &Server{
-		health: health.NewServer(), gate: newGate(), watch: newWatch(o.IdleTimeout), policy: o.Policy, log: o.Logger,
+		health: health.NewServer(), gate: newGate(), watch: newWatch(o.IdleTimeout, limits.readerDropped),
+		limits: limits, policy: o.Policy, log: o.Logger,
 		read: &readService{chunks: new(chunkPool)}, admin: &adminService{daemon: o.Daemon},
-		limits: newLimits(o.Limits, o.Observer, o.Logger),
 	}
 	metrics := grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram())
 	if o.Registerer != nil {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -15,14 +16,15 @@ import (
 // gRPC offers no way to break a blocked send but for the handler to return, so the handler runs in a goroutine of its
 // own, and the interceptor returns for it. gRPC then ends the stream's context, which breaks the send and the handler.
 type watch struct {
-	idle    time.Duration  // how long one send may block
-	gone    chan struct{}  // closed to end the streams of other services
-	end     func()         // closes gone
-	running sync.WaitGroup // handlers, abandoned ones too
+	idle    time.Duration             // how long one send may block
+	dropped func(ctx context.Context) // hears of each call whose send did
+	gone    chan struct{}             // closed to end the streams of other services
+	end     func()                    // closes gone
+	running sync.WaitGroup            // handlers, abandoned ones too
 }
 
-func newWatch(idle time.Duration) *watch {
-	w := &watch{idle: idle, gone: make(chan struct{})}
+func newWatch(idle time.Duration, dropped func(context.Context)) *watch {
+	w := &watch{idle: idle, dropped: dropped, gone: make(chan struct{})}
 	w.end = sync.OnceFunc(func() { close(w.gone) })
 	return w
 }
@@ -40,6 +42,7 @@ func (w *watch) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInf
 	case err := <-done:
 		return err
 	case <-ws.stuck:
+		w.dropped(ss.Context())
 		return fault.New(readerIdle, "the reader took nothing for %s", w.idle).Try("read on from where it stopped")
 	case <-gone:
 		return fault.New(fault.ShuttingDown, "the daemon is shutting down")
