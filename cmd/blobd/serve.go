@@ -16,8 +16,9 @@ func newServeCommand() *cobra.Command {
 		Short: "Run the daemon",
 		Long: `Run the daemon: one warm cache of registry content for every process of this host.
 
-It needs no flags and no configuration. SIGTERM or an interrupt lets calls under way end, for at most drain_timeout; a
-second one ends the daemon at once. SIGHUP reads the configuration again.`,
+It needs no flags and no configuration. SIGTERM or an interrupt lets calls under way end, for at most drain_timeout,
+cuts those that have not, with an error, and exits with 0; a second one ends the daemon at once, as a signal does (143 to a
+shell). SIGHUP reads the configuration again.`,
 		Example: `  blobd serve
   blobd serve --cache-dir /mnt/ssd/blobd --max-size 100GiB
   blobd serve --config blobd.yaml --log-format text`,
