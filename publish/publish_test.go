@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -351,6 +352,7 @@ func TestPushGoesOn(t *testing.T) {
 	body := []byte(noise(3_000_000))
 	for _, zipped := range []bool{false, true} {
 		reg := registrytest.New(t, registrytest.Options{})
+		var mu sync.Mutex // guards kept: handlers run one after another, on connections of their own
 		var kept bytes.Buffer
 		var session atomic.Value // the path of the large blob's
 		session.Store("")
@@ -359,6 +361,8 @@ func TestPushGoesOn(t *testing.T) {
 			if !(large && session.Load() == "") && r.URL.Path != session.Load() {
 				return false
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			switch {
 			case r.Method == http.MethodPut && session.CompareAndSwap("", r.URL.Path):
 				_, _ = io.CopyN(&kept, r.Body, cut)
@@ -447,7 +451,7 @@ func TestPushSkips(t *testing.T) {
 	if want := (publish.Skipped{Symlinks: 2, EmptyFolders: 1}); p.Skipped != want || p.Files != 2 {
 		t.Errorf("%+v", p)
 	}
-	if got := p.Skipped.String(); got != "2 symlinks, 1 empty folders" {
+	if got := p.Skipped.String(); got != "2 symbolic links, 1 empty folder" {
 		t.Errorf("%q", got)
 	}
 	_, err = newClient(t, publish.Options{}).Pack(t.Context(), filepath.Join(dir, "a"), publish.ArchiveOptions{})

@@ -102,15 +102,21 @@ func openFile(root *os.Root, name string, found fs.FileInfo) (*os.File, error) {
 	return f, nil
 }
 
-// total says how much was skipped, for a person; "" for nothing.
+// String says how much was skipped, for a person; "" for nothing.
 func (s Skipped) String() string {
 	var parts []string
 	for _, p := range []struct {
-		n    int64
-		what string
-	}{{s.Symlinks, "symlinks"}, {s.Special, "devices, pipes or sockets"}, {s.EmptyFolders, "empty folders"}} {
-		if p.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
+		n         int64
+		one, many string
+	}{
+		{s.Symlinks, "symbolic link", "symbolic links"}, {s.Special, "device, pipe or socket", "devices, pipes or sockets"},
+		{s.EmptyFolders, "empty folder", "empty folders"},
+	} {
+		switch {
+		case p.n == 1:
+			parts = append(parts, "1 "+p.one)
+		case p.n > 1:
+			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.many))
 		}
 	}
 	return strings.Join(parts, ", ")

@@ -150,7 +150,7 @@ func TestPublishingCommands(t *testing.T) {
 	got := run("push", "--source-date-epoch", "1700000000", "--annotation", "k=v=w", "--tag", "latest", dir, at+":v1")
 	d, ok := strings.CutPrefix(got.stdout, "Pushed with digest ")
 	d = strings.TrimSpace(d)
-	if got.code != 0 || !ok || got.stderr != "blobd: left out: 1 symlinks\n" {
+	if got.code != 0 || !ok || got.stderr != "blobd: left out: 1 symbolic link\n" {
 		t.Fatalf("%+v", got)
 	}
 	raw, err := http.Get("http://" + reg.PushHost() + "/v2/acme/site/manifests/latest")
