@@ -24,7 +24,6 @@ func TestKilledAtEveryCall(t *testing.T) {
 		}
 		os.Exit(0)
 	}
-	t.Parallel()
 	storetest.KillAtEveryCall(t, "TestKilledAtEveryCall", func(dir string) {
 		putSentinels(t, dir)
 		c := open(t, killedCaches(dir))

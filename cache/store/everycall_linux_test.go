@@ -130,7 +130,6 @@ func TestKilledAtEveryCall(t *testing.T) {
 				}
 				os.Exit(0)
 			}
-			t.Parallel()
 			storetest.KillAtEveryCall(t, "TestKilledAtEveryCall/"+name, stockForVictims(t),
 				func(at, dir string, said []string) { checkVictims(t, at, dir, said) })
 		})
