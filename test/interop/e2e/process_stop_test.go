@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -42,7 +43,6 @@ func TestStopUnderStreams(t *testing.T) {
 
 	dest := filepath.Join(t.TempDir(), "dest")
 	var copying sync.WaitGroup
-	var stopped time.Time
 	copying.Go(func() {
 		if r := w.Run(t.Context(), "cp", ref, dest); r.Exit == 0 {
 			t.Error("cp of everything says that it is done")
@@ -50,7 +50,6 @@ func TestStopUnderStreams(t *testing.T) {
 	})
 	results := w.atOnce(crowd, func(i int) []string { return []string{"cat", ref, files[i].Path} }, "ReadFile", func() {
 		eventually(t, "bytes are on their way", func() bool { return w.reg.Counts().Bytes > 2*mib })
-		stopped = time.Now()
 		if err := w.Signal(syscall.SIGTERM); err != nil {
 			t.Error(err)
 		}
@@ -59,7 +58,11 @@ func TestStopUnderStreams(t *testing.T) {
 	if err := w.AwaitExit(drain + slack); err != nil {
 		t.Errorf("the daemon's end: %v", err)
 	}
-	t.Logf("the daemon ended %v after SIGTERM, with a drain limit of %v", time.Since(stopped).Round(time.Millisecond), drain)
+	took := w.logged(`"stopped"`).Sub(w.logged("calls under way may end"))
+	t.Logf("the daemon ended %v after SIGTERM, with a drain limit of %v", took, drain)
+	if took > drain+slack {
+		t.Errorf("the daemon took %v to end", took)
+	}
 
 	whole := 0
 	for i, r := range results {
@@ -96,6 +99,19 @@ func TestStopUnderStreams(t *testing.T) {
 		}
 		same(t, "after a restart, "+f.Path, got, content(f))
 	}
+}
+
+// logged is when the daemon wrote the first line with text.
+func (w *world) logged(text string) time.Time {
+	w.t.Helper()
+	for line := range strings.Lines(w.Log()) {
+		var entry struct{ Time time.Time }
+		if strings.Contains(line, text) && json.Unmarshal([]byte(line), &entry) == nil {
+			return entry.Time.Round(time.Millisecond)
+		}
+	}
+	w.t.Fatalf("the log has no line with %s", text)
+	return time.Time{}
 }
 
 // TestSecondSignal stops a daemon that would drain for an hour, and insists.
