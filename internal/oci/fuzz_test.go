@@ -34,7 +34,7 @@ func FuzzReference(f *testing.F) {
 		"[::1]:5000/a", "[2001:db8::1]/a:b", "127.0.0.1:80/x", "EXAMPLE.com/a", "Foo/bar", "a.b/c@" + sha256Empty, "a.b/c:t@" + sha512Empty,
 		"a.b/c@sha256:00", "a.b/c@md5:d41d8cd98f00b204e9800998ecf8427e", "a.b/c@" + strings.ToUpper(sha256Empty), sha256Empty[7:],
 		"a.b/../c", "a.b/c/..", "../a", "a.b//c", "a.b/c:..", "a.b/c:.x", "user:pass@a.b/c", "a.b/c?x", "a.b/c#x", "a.b/%2e%2e", "https://a.b/c", "a.b/c\x00",
-		"[0]:0/0", "[::ffff:1.2.3.4]/a", "a.b:65535/c", "a.b:65536/c", "a.b:/c", "xn--e1afmkfd.com/a", "a.b:99999/c", "a_b/c", "a--b/c__d", " a", "a\n",
+		"[0]:0/0", "[::ffff:1.2.3.4]/a", "a.b:65535/c", "a.b:65536/c", "a.b:/c", "xn--e1afmkfd.com/a", "a.b:99999/c", "a_b/c", "a--b/c__d", " a", "a\n", "0_0.0/0",
 	} {
 		f.Add(s)
 	}
@@ -77,6 +77,9 @@ func FuzzReference(f *testing.F) {
 
 // isHost reports whether a host[:port] can be dialled, which the library does not ask.
 func isHost(registry string) bool {
+	if registry == "" { // of a name like 0_0.0/0
+		return false
+	}
 	host, port, err := net.SplitHostPort(registry)
 	if err != nil {
 		host, port = registry, "443"

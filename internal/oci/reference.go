@@ -35,7 +35,7 @@ func ParseReference(s string) (Reference, error) {
 	named = reference.TagNameOnly(named)
 	r := Reference{Registry: reference.Domain(named), Repository: reference.Path(named)}
 	if !validHost(r.Registry) {
-		return Reference{}, fault.New(fault.InvalidReference, "reference %q: %s is no host[:port]", s, r.Registry).
+		return Reference{}, fault.New(fault.InvalidReference, "reference %q: it does not begin with a host[:port]", s).
 			Try("write it as registry/repository:tag or registry/repository@sha256:…")
 	}
 	if t, ok := named.(reference.Tagged); ok {
@@ -51,9 +51,12 @@ func ParseReference(s string) (Reference, error) {
 	return r, nil
 }
 
-// validHost reports whether an URL can have this host: the library takes any hex digits for an IPv6 address, and any
-// digits for a port.
+// validHost reports whether an URL can have this host: the library takes any hex digits for an IPv6 address, any digits
+// for a port, and finds no host at all in a name like a_b.c/d.
 func validHost(host string) bool {
+	if host == "" {
+		return false
+	}
 	u, err := url.Parse("https://" + host)
 	if err != nil || u.Port() == "" {
 		return err == nil
