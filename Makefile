@@ -37,15 +37,15 @@ quickstart: ## see the whole idea work, on loopback and in a temporary folder
 .PHONY: test
 test: race-note ## every test that needs only Go, with the race detector where there is a C compiler
 	@failed=0; BLOBD_TEST_SKIPS=$$(mktemp); export BLOBD_TEST_SKIPS; \
-	$(GO) test $(RACE) ./... || failed=1; \
-	cd $(INTEROP) && $(GO) test $(RACE) $$($(GO) list ./... | grep -v /e2e$$) || failed=1; \
-	BLOBD_TEST_RACE=$(RACE) $(GO) test ./e2e || failed=1; \
+	$(GO) test -timeout 30m $(RACE) ./... || failed=1; \
+	cd $(INTEROP) && $(GO) test -timeout 30m $(RACE) $$($(GO) list ./... | grep -v /e2e$$) || failed=1; \
+	BLOBD_TEST_RACE=$(RACE) $(GO) test -timeout 30m ./e2e || failed=1; \
 	sed 's/^/skipped: /' "$$BLOBD_TEST_SKIPS"; rm -f "$$BLOBD_TEST_SKIPS"; \
 	exit $$failed
 
 .PHONY: test-long
 test-long: race-note ## `make test`, and the tests of end to end that take minutes
-	$(GO) test $(RACE) ./...
+	$(GO) test -timeout 30m $(RACE) ./...
 	cd $(INTEROP) && BLOBD_TEST_LONG=1 BLOBD_TEST_RACE=$(RACE) $(GO) test -timeout 60m ./...
 
 .PHONY: race-note
