@@ -21,7 +21,11 @@ const (
 	settleEvery = 8 << 20
 )
 
-var errCommitted = errors.New("store: writer is committed or closed")
+var (
+	errCommitted = errors.New("store: writer is committed or closed")
+	// errTouched: somebody else changed the file before it was whole. What is in it now nobody knows.
+	errTouched = errors.New("store: the file was changed by somebody else while it was written")
+)
 
 // Writer writes one object. Nobody sees it before Commit. Write, Commit and Close are for one goroutine at a time; ReadAt
 // and Size may be called beside them by any.
@@ -32,8 +36,9 @@ type Writer struct {
 	f    vfs.File
 	temp string
 	size atomic.Int64
-	// stamp is the file's once it is committed: from then on others than this writer may find and spoil it.
-	stamp atomic.Uint64
+
+	own   sync.Mutex // held while the writer itself changes the file, and to look whether anybody else has; taken after mu
+	stamp uint64     // the file's after the writer's own last change; 0 before the first; guarded by own
 
 	mu       sync.Mutex // guards what follows
 	reserved int64      // of the budget, not yet on disk
@@ -86,8 +91,12 @@ func (w *Writer) Write(p []byte) (int, error) {
 		w.failed = err
 		return 0, err
 	}
-	n, err := vfs.WriteAt(w.f, p, at)
+	n, err := w.write(p, at)
 	w.size.Store(at + int64(n))
+	if errors.Is(err, errTouched) {
+		w.failed = err
+		return 0, err
+	}
 	if err != nil {
 		w.c.trouble(err)
 		w.failed = fmt.Errorf("store: writing %s in %s: %w", w.key, w.c.name, err)
@@ -98,6 +107,30 @@ func (w *Writer) Write(p []byte) (int, error) {
 		w.settle()
 	}
 	return n, nil
+}
+
+// write is the one place where the file's bytes change, between two looks at its stamp.
+func (w *Writer) write(p []byte, at int64) (int, error) {
+	w.own.Lock()
+	defer w.own.Unlock()
+	if !w.untouched() {
+		return 0, errTouched
+	}
+	n, err := vfs.WriteAt(w.f, p, at)
+	in, statErr := w.f.Stat()
+	if statErr == nil {
+		w.stamp = in.Stamp
+	}
+	return n, errors.Join(err, statErr)
+}
+
+// untouched reports whether nobody but the writer has changed the file. Called with own held.
+func (w *Writer) untouched() bool {
+	if w.stamp == 0 {
+		return true
+	}
+	in, err := w.f.Stat()
+	return err == nil && in.Stamp == w.stamp
 }
 
 // grow reserves what a file of that size needs beyond what is reserved.
@@ -137,8 +170,8 @@ func (w *Writer) settle() {
 	s.mu.Unlock()
 }
 
-// ReadAt reads what was written so far, and returns io.EOF at its end. It works until Close; after Commit only as long as
-// nobody touches the file, and is ErrNotFound then.
+// ReadAt reads what was written so far, and returns io.EOF at its end. It works until Close, as long as nobody but the
+// writer touches the file, and is ErrNotFound then.
 func (w *Writer) ReadAt(p []byte, off int64) (int, error) {
 	have := w.size.Load() - off
 	if have <= 0 {
@@ -149,11 +182,12 @@ func (w *Writer) ReadAt(p []byte, off int64) (int, error) {
 		p = p[:have]
 	}
 	n, err := w.f.ReadAt(p, off)
-	if stamp := w.stamp.Load(); stamp != 0 {
-		if in, serr := w.f.Stat(); serr != nil || in.Stamp != stamp {
-			clear(p[:n])
-			return 0, ErrNotFound
-		}
+	w.own.Lock()
+	good := w.untouched()
+	w.own.Unlock()
+	if !good {
+		clear(p[:n])
+		return 0, ErrNotFound
 	}
 	if err == nil && short {
 		err = io.EOF
@@ -180,7 +214,7 @@ func (w *Writer) Commit() error {
 	}
 	if err := w.publish(); err != nil {
 		w.failed = err
-		if !errors.Is(err, ErrClosed) {
+		if !errors.Is(err, ErrClosed) && !errors.Is(err, errTouched) {
 			w.c.trouble(err)
 			w.failed = fmt.Errorf("store: committing %s in %s: %w", w.key, w.c.name, err)
 		}
@@ -197,6 +231,11 @@ func (w *Writer) publish() error {
 		if err := w.f.Sync(); err != nil {
 			return err
 		}
+	}
+	w.own.Lock()
+	defer w.own.Unlock()
+	if !w.untouched() {
+		return errTouched
 	}
 	if err := w.f.ReadOnly(); err != nil {
 		return err
@@ -223,7 +262,7 @@ func (w *Writer) publish() error {
 	if err != nil {
 		in = vfs.Info{Allocated: w.used + w.reserved}
 	}
-	w.stamp.Store(in.Stamp)
+	w.stamp = in.Stamp
 	w.h = c.register(w.key, in, w.used, w.reserved)
 	w.used, w.reserved = 0, 0
 	return nil
