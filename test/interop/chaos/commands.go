@@ -249,6 +249,15 @@ func (w *worker) status(ctx context.Context, t *attempt) error {
 	return err
 }
 
+// durably runs a command that changes what must outlive the daemon, which a full disk does not let it.
+func (w *worker) durably(ctx context.Context, t *attempt, args ...string) ([]byte, error) {
+	out, err := w.command(ctx, t, args...)
+	if now := time.Now(); w.blame.acted(noSpace, "", t.began, now) || w.blame.acted(noInodes, "", t.began, now) {
+		t.tolerated = append(t.tolerated, fault.LocalOverload)
+	}
+	return out, err
+}
+
 // pins are the archives that are pinned, as far as is known. They are few and small, so that limits that shrink don't make
 // them too many.
 type pins struct {
@@ -280,8 +289,8 @@ func (w *worker) pin(ctx context.Context, t *attempt) error {
 	if full || a.size() > pinLargest {
 		return w.unpin(ctx, t)
 	}
-	t.tolerated = append(t.tolerated, fault.PinBudget)
-	_, err := w.command(ctx, t, "pin", t.text)
+	t.tolerated = append(t.tolerated, fault.PinBudget, fault.ArtifactUnknown) // of one that is removed meanwhile
+	_, err := w.durably(ctx, t, "pin", t.text)
 	return err
 }
 
@@ -292,7 +301,7 @@ func (w *worker) unpin(ctx context.Context, t *attempt) error {
 	}
 	w.pins.mu.Unlock()
 	t.tolerated = append(t.tolerated, fault.ArtifactUnknown)
-	_, err := w.command(ctx, t, "unpin", t.text)
+	_, err := w.durably(ctx, t, "unpin", t.text)
 	if err == nil || reasonOf(err) == fault.ArtifactUnknown {
 		w.pins.mu.Lock()
 		w.pins.list = slices.DeleteFunc(w.pins.list, func(one string) bool { return one == t.text })
@@ -315,7 +324,7 @@ func (w *worker) clear(ctx context.Context, t *attempt) error {
 
 func (w *worker) remove(ctx context.Context, t *attempt) error {
 	t.tolerated = append(t.tolerated, fault.ArtifactUnknown, fault.Pinned)
-	_, err := w.command(ctx, t, "cache", "rm", t.text)
+	_, err := w.durably(ctx, t, "cache", "rm", t.text)
 	return err
 }
 
