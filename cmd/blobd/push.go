@@ -15,14 +15,15 @@ import (
 	"github.com/blobd/blobd/internal/fault"
 	"github.com/blobd/blobd/internal/oci"
 	"github.com/blobd/blobd/publish"
+	"github.com/blobd/blobd/publish/spinpush"
 )
 
 func newPushCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "push DIR REF | --files FILE[:TYPE]… REF",
-		Short: "Publish a folder as an archive, or files as an artifact",
+		Use:   "push DIR REF | --files FILE[:TYPE]… REF | --spin SPIN.TOML REF",
+		Short: "Publish a folder as an archive, files as an artifact, or a Spin application",
 		Long: `Push publishes a folder as a blob archive, whose files blobd and meigma/blob read one by one; with --files it publishes
-an artifact whose blobs are files, as oras does.
+an artifact whose blobs are files, as oras does; with --spin a Spin application from its manifest, as spin registry push.
 
 Symbolic links, devices, pipes, sockets and empty folders are left out of an archive, and counted on stderr. Files keep
 their permission bits, times and owners. With --source-date-epoch (or $SOURCE_DATE_EPOCH) every file has that time and no
@@ -36,12 +37,15 @@ what was pushed, with its own.`,
 		Example: `  blobd push ./site registry.example/team/site:v1
   blobd push --compress zstd --tag latest --warm ./site registry.example/team/site:v2
   blobd push --source-date-epoch 0 ./site localhost:5000/team/site:v1
-  blobd push --files model.bin config.json:application/json registry.example/team/model:v1`,
+  blobd push --files model.bin config.json:application/json registry.example/team/model:v1
+  blobd push --spin spin.toml registry.example/team/shop:v1`,
 	}
 	f := pushFlags{registryFlags: addRegistryFlags(cmd), compress: compressFlag(publish.CompressAuto)}
 	f.transfers(cmd)
 	flags := cmd.Flags()
 	flags.BoolVar(&f.files, "files", false, "publish files, a blob each; FILE:TYPE gives one a media type")
+	flags.BoolVar(&f.spin, "spin", false, "publish the Spin application of a manifest of version 2")
+	flags.BoolVar(&f.httpSources, "http-sources", false, "with --spin: download components from http:// addresses, too")
 	flags.Var(&f.compress, "compress", "none, zstd, or auto, which stores a file as it is where it would not shrink")
 	flags.StringVar(&f.artifactType, "artifact-type", "", "with --files: what kind of artifact it is, a media type")
 	flags.StringArrayVar(&f.annotations, "annotation", nil, "annotate the manifest, KEY=VALUE (repeatable)")
@@ -69,6 +73,8 @@ what was pushed, with its own.`,
 type pushFlags struct {
 	*registryFlags
 	files        bool
+	spin         bool
+	httpSources  bool
 	compress     compressFlag
 	artifactType string
 	annotations  []string
@@ -119,7 +125,10 @@ func (a *app) push(ctx context.Context, what []string, ref oci.Reference, f *pus
 		return err
 	}
 	if f.artifactType != "" && !f.files {
-		return &usageError{why: "push: --artifact-type is for --files; a folder becomes a blob archive", hint: "see `blobd push --help`"}
+		return &usageError{why: "push: --artifact-type is for --files; what a folder or a Spin manifest becomes has its own", hint: "see `blobd push --help`"}
+	}
+	if f.spin && f.files || f.httpSources && !f.spin {
+		return &usageError{why: "push: --http-sources is for --spin, and --files is not", hint: "see `blobd push --help`"}
 	}
 	m := a.meter("pushing")
 	c, err := f.client(m.set, ref.Registry)
@@ -129,11 +138,16 @@ func (a *app) push(ctx context.Context, what []string, ref oci.Reference, f *pus
 	defer c.Close()
 	upload := publish.UploadOptions{Tags: f.tags, MountFrom: repositories(ref, f.mountFrom)}
 	var report *pushReport
-	if f.files {
+	switch {
+	case f.spin:
+		report, err = pushSpin(ctx, c, what[0], ref, upload, spinpush.Options{
+			Annotations: annotations, Epoch: epoch, HTTPSources: f.httpSources,
+		})
+	case f.files:
 		report, err = pushFiles(ctx, c, what, ref, publish.FilesOptions{
 			UploadOptions: upload, ArtifactType: f.artifactType, Annotations: annotations, Epoch: epoch,
 		})
-	} else {
+	default:
 		report, err = a.pushArchive(ctx, c, what[0], ref, publish.ArchiveOptions{
 			UploadOptions: upload, Compress: publish.Compression(f.compress), Annotations: annotations, Epoch: epoch,
 		})
