@@ -119,7 +119,7 @@ func WrongByte(at int64) Act {
 func Longer(n int) Act {
 	return Edit(func(a *Answer) {
 		a.Body = append(bytes.Clone(a.Body), make([]byte, max(n, 0))...)
-		a.Body = a.Body[:len(a.Body)+min(n, 0)]
+		a.Body = a.Body[:max(0, len(a.Body)+min(n, 0))]
 		a.Header.Set("Content-Length", strconv.Itoa(len(a.Body)))
 	})
 }
