@@ -5,6 +5,8 @@ import (
 	"io"
 	"io/fs"
 
+	"google.golang.org/grpc/mem"
+
 	blobdv1 "github.com/blobd/blobd/api/proto/blobd/v1"
 	"github.com/blobd/blobd/api/wire"
 )
@@ -12,7 +14,7 @@ import (
 // copyBuffer is what WriteTo collects before it writes: gRPC's own pieces are 16 KiB, a system call each.
 const copyBuffer = 256 << 10
 
-// Stream is a part of a file on its way. Bytes pass on as they arrive; only a stream that ends in io.EOF was right to
+// Stream is a file, or a part of one, on its way. Bytes pass on as they arrive; only a stream that ends in io.EOF was right to
 // its end.
 type Stream struct {
 	entry    *Entry
@@ -22,12 +24,13 @@ type Stream struct {
 
 	name   string
 	cancel context.CancelFunc
-	recv   func(m any) error
-	msg    wire.Response
-	piece  int   // of msg.Data, the one being read
-	offset int   // in it
-	left   int64 // bytes still to come
-	err    error // what the stream ended in
+	recv   func() error // takes the next message
+	data   mem.BufferSlice
+	free   func() // gives data back
+	piece  int    // of data, the one being read
+	offset int    // in it
+	got    int64  // bytes that have come
+	err    error  // what the stream ended in
 }
 
 // OpenRange reads length bytes of a file from offset; a negative length, or one past the end, goes to the end. It
@@ -54,25 +57,42 @@ func (s *Stream) begin(ctx context.Context, api blobdv1.BlobdServiceClient, requ
 	if err != nil {
 		return err
 	}
-	s.recv = stream.RecvMsg
-	if err := s.recv(&s.msg); err != nil {
-		if err == io.EOF {
-			err = badAnswer("the daemon's answer is empty")
+	var msg wire.Response
+	s.free = msg.Free
+	s.recv = func() error {
+		err := stream.RecvMsg(&msg)
+		s.data = msg.Data
+		if sum := msg.Summary; err == nil && sum != nil {
+			s.verified, s.steps = sum.GetVerified(), steps(sum.GetSteps())
 		}
 		return err
 	}
-	h := s.msg.Header
-	if h == nil || h.GetLength() < 0 {
-		return badAnswer("the daemon's answer has no header")
+	if err := s.first(); err != nil {
+		return err
 	}
-	s.entry, s.length, s.left = entry(h.GetEntry()), h.GetLength(), h.GetLength()
+	h := msg.Header
+	if h == nil || h.GetLength() < 0 {
+		return errNoHeader
+	}
+	s.entry, s.length = entry(h.GetEntry()), h.GetLength()
 	return nil
 }
 
-// Entry describes the file.
+// first takes the message that holds the header.
+func (s *Stream) first() error {
+	err := s.recv()
+	if err == io.EOF {
+		err = badAnswer("the daemon's answer is empty")
+	}
+	return err
+}
+
+var errNoHeader = badAnswer("the daemon's answer has no header")
+
+// Entry describes the file; of one by address it tells the digest, and the size where that is known, else -1.
 func (s *Stream) Entry() *Entry { return s.entry }
 
-// Len is how many bytes the whole stream has.
+// Len is how many bytes the whole stream has; -1 where the site of a file by address does not say.
 func (s *Stream) Len() int64 { return s.length }
 
 // Verified reports, once the stream has ended in io.EOF, whether the file's digest was checked. It is false for a part
@@ -84,7 +104,7 @@ func (s *Stream) Steps() []Step { return s.steps }
 
 // Read reads what has arrived, and waits where nothing has.
 func (s *Stream) Read(p []byte) (n int, err error) {
-	for n < len(p) && (n == 0 || s.piece < len(s.msg.Data)) {
+	for n < len(p) && (n == 0 || s.piece < len(s.data)) {
 		b, err := s.next()
 		if err != nil {
 			return n, err
@@ -107,7 +127,11 @@ func (s *Stream) finish() error {
 
 // WriteTo writes all that is left to w.
 func (s *Stream) WriteTo(w io.Writer) (int64, error) {
-	buf := make([]byte, 0, min(int64(copyBuffer), s.length)) // not s.left: the last bytes may have arrived already
+	size := int64(copyBuffer)
+	if s.length >= 0 {
+		size = min(size, s.length)
+	}
+	buf := make([]byte, 0, size)
 	var written int64
 	flush := func() error {
 		n, err := w.Write(buf)
@@ -132,7 +156,7 @@ func (s *Stream) WriteTo(w io.Writer) (int64, error) {
 		buf = buf[:len(buf)+n]
 		s.consume(n)
 		// Nothing waits in the buffer while the next bytes are awaited.
-		if len(buf) == cap(buf) || s.piece >= len(s.msg.Data) {
+		if len(buf) == cap(buf) || s.piece >= len(s.data) {
 			if err := flush(); err != nil {
 				return written, err
 			}
@@ -149,8 +173,8 @@ func (s *Stream) Close() error {
 // next returns bytes that have arrived, at least one, waiting for them if need be.
 func (s *Stream) next() ([]byte, error) {
 	for s.err == nil {
-		if s.piece < len(s.msg.Data) {
-			if b := s.msg.Data[s.piece].ReadOnlyData()[s.offset:]; len(b) > 0 {
+		if s.piece < len(s.data) {
+			if b := s.data[s.piece].ReadOnlyData()[s.offset:]; len(b) > 0 {
 				return b, nil
 			}
 			s.piece, s.offset = s.piece+1, 0
@@ -164,30 +188,25 @@ func (s *Stream) next() ([]byte, error) {
 // consume says that n bytes of what next returned are done with.
 func (s *Stream) consume(n int) {
 	s.offset += n
-	if s.piece < len(s.msg.Data) && s.offset == s.msg.Data[s.piece].Len() {
+	if s.piece < len(s.data) && s.offset == s.data[s.piece].Len() {
 		s.piece, s.offset = s.piece+1, 0
 	}
 }
 
 // receive takes the next message, or the end.
 func (s *Stream) receive() {
-	s.msg.Free()
-	s.piece, s.offset = 0, 0
-	err := s.recv(&s.msg)
+	s.drop()
+	err := s.recv()
 	switch {
-	case err == io.EOF && s.left > 0:
-		s.end(badAnswer("the daemon's answer is %d bytes short", s.left))
+	case err == io.EOF && s.got < s.length:
+		s.end(badAnswer("the daemon's answer is %d bytes short", s.length-s.got))
 		return
 	case err != nil:
 		s.end(err)
 		return
 	}
-	if s.left -= int64(s.msg.Data.Len()); s.left < 0 {
+	if s.got += int64(s.data.Len()); s.length >= 0 && s.got > s.length {
 		s.end(badAnswer("the daemon's answer is longer than it said"))
-		return
-	}
-	if sum := s.msg.Summary; sum != nil {
-		s.verified, s.steps = sum.GetVerified(), steps(sum.GetSteps())
 	}
 }
 
@@ -199,9 +218,14 @@ func (s *Stream) end(err error) {
 	if s.err = err; err != io.EOF {
 		s.err = s.pathError(err)
 	}
-	s.msg.Free()
-	s.piece, s.offset = 0, 0
+	s.drop()
 	s.cancel()
+}
+
+// drop gives back what was read.
+func (s *Stream) drop() {
+	s.free()
+	s.data, s.piece, s.offset = nil, 0, 0
 }
 
 func (s *Stream) pathError(err error) error { return &fs.PathError{Op: "read", Path: s.name, Err: err} }

@@ -53,6 +53,7 @@ type Config struct {
 
 	AdminUsers []User `yaml:"admin_users"` // besides root and the daemon's own user
 
+	URLs        URLs                `yaml:"urls" reload:"yes"`
 	Credentials Credentials         `yaml:"credentials" reload:"yes"`
 	Registries  map[string]Registry `yaml:"registries" reload:"yes"` // by host[:port]
 }
@@ -115,6 +116,13 @@ type Credentials struct {
 	DockerConfig string `yaml:"docker_config"` // "" is Docker's own rule
 }
 
+// URLs say what `blobd fetch` may fetch by address. A host without a port stands for all its ports.
+type URLs struct {
+	AllowHTTP    []string `yaml:"allow_http"`    // host[:port] that may be asked without TLS, on private addresses too
+	AllowPrivate []string `yaml:"allow_private"` // host[:port] that may be on private and loopback addresses
+	MaxSize      Size     `yaml:"max_size"`      // of one file
+}
+
 // Registry is how one registry is reached.
 type Registry struct {
 	PlainHTTP      *bool    `yaml:"plain_http,omitempty"` // nil: only on loopback
@@ -152,6 +160,7 @@ func Default() Config {
 		MaxConnectionsPerUser: 1000,
 		MaxCallsPerUser:       1000, // as many as one connection may have: who has one has his calls wait, not refused
 
+		URLs:        URLs{MaxSize: 4 << 30},
 		Credentials: Credentials{Spin: true, Docker: true},
 	}
 }

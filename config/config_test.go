@@ -74,6 +74,7 @@ drain_timeout: 5s
 max_connections_per_user: 50
 max_calls_per_user: 60
 admin_users: [1000, alice]
+urls: {allow_http: ["127.0.0.1:8000"], allow_private: [files.internal], max_size: 1MiB}
 credentials: {file: /f, login_file: /l, spin: false, docker: false, docker_config: /g}
 registries:
   localhost:5000: {plain_http: false}
@@ -103,6 +104,7 @@ func TestFile(t *testing.T) {
 		IdleTimeout: config.Duration(90 * time.Second), DrainTimeout: config.Duration(5 * time.Second),
 		MaxConnectionsPerUser: 50, MaxCallsPerUser: 60,
 		AdminUsers:  []config.User{"1000", "alice"},
+		URLs:        config.URLs{AllowHTTP: []string{"127.0.0.1:8000"}, AllowPrivate: []string{"files.internal"}, MaxSize: 1 << 20},
 		Credentials: config.Credentials{File: "/f", LoginFile: "/l", DockerConfig: "/g"},
 		Registries: map[string]config.Registry{
 			"localhost:5000": {PlainHTTP: &no},
@@ -207,6 +209,7 @@ func TestEnvironment(t *testing.T) {
 		"BLOBD_REQUIRE_VERIFIED": "[a/b]", "BLOBD_MAX_STALE": "0", "BLOBD_GRANT": "1h", "BLOBD_NEGATIVE_TTL": "0",
 		"BLOBD_MAX_INDEX_SIZE": "1MB", "BLOBD_IDLE_TIMEOUT": "1s", "BLOBD_DRAIN_TIMEOUT": "1s",
 		"BLOBD_MAX_CONNECTIONS_PER_USER": "5", "BLOBD_MAX_CALLS_PER_USER": "6",
+		"BLOBD_URLS_ALLOW_HTTP": "[localhost]", "BLOBD_URLS_ALLOW_PRIVATE": "[a]", "BLOBD_URLS_MAX_SIZE": "1MB",
 		"BLOBD_ADMIN_USERS": "[1000]", "BLOBD_CREDENTIALS_FILE": "/tmp/f", "BLOBD_CREDENTIALS_SPIN": "false", "BLOBD_CREDENTIALS_DOCKER": "false",
 		"BLOBD_CREDENTIALS_LOGIN_FILE": "/tmp/l", "BLOBD_CREDENTIALS_DOCKER_CONFIG": "/tmp/g", "BLOBD_REGISTRIES": "{ghcr.io: {credential: x}}",
 	}
@@ -330,6 +333,9 @@ func TestMistakes(t *testing.T) {
 		{"negative calls", "max_calls_per_user: -1\n", []string{"max_calls_per_user", "-1"}},
 		{"bad pattern", "ttl: {rules: [{match: 'a[', ttl: 0}]}\n", []string{":1:", "ttl.rules[0].match", `"a["`}},
 		{"rule without pattern", "ttl: {rules: [{ttl: 0}]}\n", []string{":1:", "ttl.rules[0].match"}},
+		{"bad host of URLs", "urls: {allow_http: [a, 'http://b']}\n", []string{":1:", "urls.allow_http[1]", `"http://b"`, "without scheme"}},
+		{"bad private host of URLs", "urls: {allow_private: [a/b]}\n", []string{"urls.allow_private[0]", `"a/b"`}},
+		{"URLs of no size", "urls: {max_size: 0}\n", []string{"urls.max_size"}},
 		{"bad policy pattern", "require_verified: ['a[']\n", []string{"require_verified[0]"}},
 		{"registry with scheme", "registries: {'https://ghcr.io': {}}\n", []string{":1:", `"https://ghcr.io"`, "without scheme"}},
 		{"registry with path", "registries: {ghcr.io/acme: {}}\n", []string{`"ghcr.io/acme"`}},

@@ -42,6 +42,9 @@ func (c Config) validate(where func(key string) string) error {
 	for i, user := range c.AdminUsers {
 		v.that(user != "", fmt.Sprintf("admin_users[%d]", i), "it is empty", "write a name or a uid")
 	}
+	v.atLeast("urls.max_size", c.URLs.MaxSize, 1)
+	v.hosts("urls.allow_http", c.URLs.AllowHTTP)
+	v.hosts("urls.allow_private", c.URLs.AllowPrivate)
 	for _, host := range slices.Sorted(maps.Keys(c.Registries)) {
 		v.registry("registries."+host, host, c.Registries[host])
 	}
@@ -102,6 +105,13 @@ func (v *validator) pattern(key, pattern string) {
 	_, err := path.Match(pattern, "registry.example/repository")
 	v.that(pattern != "" && err == nil, key, strconv.Quote(pattern)+" is not a pattern",
 		`write it as "registry.example/team/*"; a "*" stays between two slashes`)
+}
+
+func (v *validator) hosts(key string, list []string) {
+	for i, host := range list {
+		v.that(isHost(host), fmt.Sprintf("%s[%d]", key, i), strconv.Quote(host)+" is not a host",
+			"write a host, or host:port, without scheme and path")
+	}
 }
 
 func (v *validator) registry(key, host string, r Registry) {

@@ -28,6 +28,7 @@ type call struct {
 	registry   string // as the scope names it; a mirror is told so
 	repository string
 	tag        string
+	address    string // of what is asked for by address, as messages name it
 	digest     digest.Digest
 	head       bool  // of a tag, a manifest or a whole blob
 	size       int64 // of the blob, by its descriptor
@@ -69,6 +70,9 @@ func (c *call) ref() ref.Ref {
 
 // what names the thing asked for, in errors.
 func (c *call) what(host string) string {
+	if c.address != "" {
+		return c.address
+	}
 	name := c.registry + "/" + c.repository
 	switch c.kind {
 	case kindTag:

@@ -112,6 +112,11 @@ func (d *dialer) allow(own bool, addr, resolved string) error {
 	case kind == addressNever:
 	case kind == addressPublic:
 		return nil
+	case d.host.listed != nil:
+		if d.host.listed(addr) {
+			return nil
+		}
+		return unlisted(addr)
 	case own:
 		d.host.local.Store(true) // it lives here, so it may lead to its neighbours
 		return nil

@@ -41,6 +41,7 @@ type Options struct {
 	Registries  map[string]Registry // by host[:port] as references name it
 	Credentials *credentials.Store  // nil: every request is anonymous
 	Limits      Limits              // zero fields take their defaults
+	URLs        URLs                // what may be fetched by address
 	Observer    Observer            // nil: nobody is told
 	Now         func() time.Time    // nil: time.Now; it may jump
 	Log         *slog.Logger        // nil: no log
@@ -168,19 +169,24 @@ func (g *generation) credential(registry, repository string) string {
 
 // host returns what is known about a registry or mirror.
 func (f *Fetcher) host(g *generation, name string) (*host, error) {
+	return f.known(g, name, func() (*host, error) { return newHost(g, name, f.now) })
+}
+
+// known returns the host of that key, making it where there is none.
+func (f *Fetcher) known(g *generation, key string, create func() (*host, error)) (*host, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.done {
-		return nil, fault.New(fault.ShuttingDown, "registry %s: blobd is stopping", name)
+		return nil, fault.New(fault.ShuttingDown, "%s: blobd is stopping", key)
 	}
-	if h, ok := f.hosts.get(name); ok && h.gen == g {
+	if h, ok := f.hosts.get(key); ok && h.gen == g {
 		return h, nil
 	}
-	h, err := newHost(g, name, f.now)
+	h, err := create()
 	if err != nil {
 		return nil, err
 	}
-	f.hosts.put(name, h)
+	f.hosts.put(key, h)
 	return h, nil
 }
 

@@ -30,6 +30,8 @@ type host struct {
 	slots     chan struct{} // one for each request or open body
 	now       func() time.Time
 
+	// listed reports whether a site may live on a private or loopback address; nil for a registry.
+	listed  func(addr string) bool
 	local   atomic.Bool // the host itself lives on a private or loopback address
 	noHead  quirk
 	noRange quirk
@@ -71,14 +73,19 @@ func newHost(g *generation, name string, now func() time.Time) (*host, error) {
 	if h.conf.PlainHTTP != nil && *h.conf.PlainHTTP || h.conf.PlainHTTP == nil && isLoopbackName(hostname(h.addr)) {
 		h.scheme = "http"
 	}
-	slots := h.conf.MaxConnections
+	return h, h.prepare()
+}
+
+// prepare makes what h needs to be asked.
+func (h *host) prepare() error {
+	g, slots := h.gen, h.conf.MaxConnections
 	if slots <= 0 {
 		slots = g.Limits.Connections
 	}
 	h.slots = make(chan struct{}, slots)
 	roots, err := rootCAs(h.conf.CAFile)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	d := &dialer{host: h, timeout: g.Limits.Dial}
 	h.transport = &http.Transport{
@@ -96,7 +103,7 @@ func newHost(g *generation, name string, now func() time.Time) (*host, error) {
 		MaxIdleConnsPerHost:    16,       // as many as a busy flight uses at once; the others are cheap to make again
 		IdleConnTimeout:        90 * time.Second,
 	}
-	return h, nil
+	return nil
 }
 
 func (h *host) close() { h.transport.CloseIdleConnections() }

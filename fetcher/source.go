@@ -89,9 +89,14 @@ func (s source) ask(ctx context.Context, c call) (*reply, error) {
 	if c.kind == kindTag {
 		patience = limits.RetryTime
 	}
-	b := s.host.breaker(s.repository)
+	return s.host.patiently(ctx, s.repository, patience, func() (*reply, error) { return s.once(ctx, c) })
+}
+
+// patiently repeats what asks for something of a repository, or at a path, for as long as that makes sense.
+func (h *host) patiently(ctx context.Context, repository string, patience time.Duration, once func() (*reply, error)) (*reply, error) {
+	limits, b := &h.gen.Limits, h.breaker(repository)
 	for {
-		err := b.allow(s.host.now())
+		err := b.allow(h.now())
 		if err == nil {
 			break
 		}
@@ -105,7 +110,7 @@ func (s source) ask(ctx context.Context, c call) (*reply, error) {
 	}
 	began, obeyed := time.Now(), time.Duration(0)
 	for try := 1; ; try++ {
-		r, err := s.once(ctx, c)
+		r, err := once()
 		e := ownFault(err)
 		if e != nil {
 			err = e
@@ -121,11 +126,11 @@ func (s source) ask(ctx context.Context, c call) (*reply, error) {
 			if e != nil {
 				e.RetryAfter = min(e.RetryAfter, limits.RetryAfter)
 			}
-			b.done(s.host.now(), e, gaveUp)
+			b.done(h.now(), e, gaveUp)
 			return r, err
 		}
 		if err := sleep(ctx, wait); err != nil {
-			b.done(s.host.now(), nil, true)
+			b.done(h.now(), nil, true)
 			return nil, err
 		}
 		patience -= wait

@@ -170,13 +170,12 @@ func (s *Service) keepSmall(ctx context.Context, scope oci.Scope, e *archive.Ent
 
 // contentFlight is one decoding of a larger file that several readers follow while it grows.
 type contentFlight struct {
-	svc    *Service
-	key    contentKey
-	entry  *archive.Entry
-	rng    archive.Range
-	scope  oci.Scope
-	feed   *feed
-	cancel context.CancelFunc
+	svc   *Service
+	key   contentKey
+	entry *archive.Entry
+	rng   archive.Range
+	scope oci.Scope
+	feed  *feed
 
 	// Written by the flight before its first chunk is published, and read by followers after that.
 	file *store.Writer // nil where the content can't be kept
@@ -197,8 +196,8 @@ func (s *Service) joinContent(key contentKey, scope oci.Scope, e *archive.Entry,
 		}
 	}
 	ctx, cancel := context.WithCancel(s.base)
-	f := &contentFlight{svc: s, key: key, entry: e, rng: rng, scope: scope, cancel: cancel, users: 2}
-	f.feed = newFeed(0, s.decodeRoom, f.linger)
+	f := &contentFlight{svc: s, key: key, entry: e, rng: rng, scope: scope, users: 2}
+	f.feed = newLingeringFeed(s.decodeRoom, cancel)
 	f.feed.needed = s.decodeRoom.contended // with a decoder of its own, a reader begins anew from the start
 	fo, _ := f.feed.join(0)
 	s.contents[key] = f
@@ -207,19 +206,6 @@ func (s *Service) joinContent(key contentKey, scope oci.Scope, e *archive.Entry,
 		f.run(ctx)
 	})
 	return f, fo
-}
-
-// linger ends a flight once nobody has followed it for lingerTime.
-func (f *contentFlight) linger(ended bool) {
-	if ended {
-		return
-	}
-	joined, _ := f.feed.deserted()
-	time.AfterFunc(lingerTime, func() {
-		if now, yes := f.feed.deserted(); yes && now == joined {
-			f.cancel()
-		}
-	})
 }
 
 func (f *contentFlight) run(ctx context.Context) {

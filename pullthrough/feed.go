@@ -54,6 +54,23 @@ func newFeed(first int, r *room, idle func(ended bool)) *feed {
 	}
 }
 
+// newLingeringFeed returns one that cancel ends once nobody has followed it for lingerTime.
+func newLingeringFeed(r *room, cancel func()) *feed {
+	f := newFeed(0, r, nil)
+	f.idle = func(ended bool) {
+		if ended {
+			return
+		}
+		joined, _ := f.deserted()
+		time.AfterFunc(lingerTime, func() {
+			if now, yes := f.deserted(); yes && now == joined {
+				cancel()
+			}
+		})
+	}
+	return f
+}
+
 // begin makes chunk first the first one, before any was published.
 func (f *feed) begin(first int) {
 	f.mu.Lock()

@@ -40,6 +40,9 @@ type Upstream interface {
 	Blob(ctx context.Context, scope oci.Scope, d oci.Descriptor) (io.ReadCloser, error)
 	// Range streams length bytes from offset, or, from a registry without ranges, the whole blob.
 	Range(ctx context.Context, scope oci.Scope, d oci.Descriptor, offset, length int64) (oci.Body, error)
+	// URL streams the file at an address; its Length is -1 where that is not known. It ends in an error instead of io.EOF
+	// when the digest does not match.
+	URL(ctx context.Context, address string, d digest.Digest) (oci.Body, error)
 }
 
 // Observer hears what is answered from where. Calls come from many goroutines and must not block.
@@ -162,8 +165,9 @@ type Service struct {
 
 	pinning sync.Mutex // makes weighing a pin and making it one step
 
-	contentMu sync.Mutex // guards contents and the flights' users
+	contentMu sync.Mutex // guards contents, urls and the flights' users
 	contents  map[contentKey]*contentFlight
+	urls      map[urlKey]*urlFlight
 
 	unpackMu   sync.Mutex // guards unpackings
 	unpackings map[objectKey]*unpacking
@@ -171,7 +175,10 @@ type Service struct {
 
 // New returns a service over caches, which stay the caller's to close, after the service.
 func New(caches *cache.Caches, up Upstream, policy Policy, obs Observer, now func() time.Time) *Service {
-	s := &Service{caches: caches, up: up, obs: obs, now: now, contents: make(map[contentKey]*contentFlight), unpackings: make(map[objectKey]*unpacking)}
+	s := &Service{
+		caches: caches, up: up, obs: obs, now: now,
+		contents: make(map[contentKey]*contentFlight), urls: make(map[urlKey]*urlFlight), unpackings: make(map[objectKey]*unpacking),
+	}
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.rested = sync.NewCond(&s.workMu)
 	s.policy.Store(&policy)

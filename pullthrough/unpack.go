@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"slices"
-	"time"
 
 	"github.com/blobd/blobd/archive"
 	"github.com/blobd/blobd/archive/bundle"
@@ -24,7 +23,6 @@ type unpacking struct {
 	fresh  bool
 	wanted []*archive.Entry // those of one tree that are in it, by offset
 	feed   *feed            // a chunk for each of wanted
-	cancel context.CancelFunc
 }
 
 // unpack has the files of e's bundle brought into the content cache, and returns when e has passed: whether the cache
@@ -67,8 +65,7 @@ func (s *Service) joinUnpacking(a *Archive, b oci.Descriptor, fresh bool) (*unpa
 	}
 	slices.SortFunc(u.wanted, byOffset)
 	ctx, cancel := context.WithCancel(s.base)
-	u.cancel = cancel
-	u.feed = newFeed(0, s.decodeRoom, u.linger)
+	u.feed = newLingeringFeed(s.decodeRoom, cancel)
 	fo, _ := u.feed.join(0)
 	s.unpackings[key] = u
 	s.goes(func() {
@@ -76,18 +73,6 @@ func (s *Service) joinUnpacking(a *Archive, b oci.Descriptor, fresh bool) (*unpa
 		u.run(ctx, key)
 	})
 	return u, fo
-}
-
-func (u *unpacking) linger(ended bool) {
-	if ended {
-		return
-	}
-	joined, _ := u.feed.deserted()
-	time.AfterFunc(lingerTime, func() {
-		if now, yes := u.feed.deserted(); yes && now == joined {
-			u.cancel()
-		}
-	})
 }
 
 func (u *unpacking) run(ctx context.Context, key objectKey) {

@@ -37,6 +37,7 @@ type upstream struct {
 	deny      func(oci.Scope) error           // of blobs, after the gate
 	spoil     func(d digest.Digest, b []byte) // changes bytes on their way
 	noRanges  bool
+	sizeless  bool // its addresses don't say how large files are
 
 	gate atomic.Pointer[chan struct{}] // while set, blob bytes wait for it to close
 	held *ledger                       // counts who waits, as "held"

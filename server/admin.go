@@ -35,6 +35,7 @@ type Daemon struct {
 type adminService struct {
 	blobdv1.UnimplementedAdminServiceServer
 	domain Admin
+	logins Logins // may be nil
 	daemon Daemon
 }
 

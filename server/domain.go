@@ -21,6 +21,17 @@ type Reader interface {
 	// Prefetch may call progress from several goroutines; it returns after the last call.
 	Prefetch(ctx context.Context, a *pullthrough.Archive, patterns []string, o pullthrough.Options,
 		progress func(pullthrough.Progress)) error
+	// FetchURL begins to read the file at an address, which has this digest.
+	FetchURL(ctx context.Context, principal, address string, d digest.Digest, o pullthrough.Options) (Download, error)
+}
+
+// Download is a file by address. It is used by one goroutine and closed once.
+type Download interface {
+	Size() int64 // -1: not known before its end
+	// Read is as a File's.
+	io.ReadCloser
+	// Steps tells, after io.EOF, where the bytes came from.
+	Steps() []pullthrough.Step
 }
 
 // File is the part of a file that Open was asked for. It is used by one goroutine and closed once.
@@ -48,6 +59,19 @@ type Admin interface {
 	Unpin(ctx context.Context, ref string) (digest.Digest, error)
 }
 
+// Logins is what AdminService asks of the daemon about the logins that are its own. Secrets go in and never come out, in
+// errors neither. All methods are called concurrently.
+type Logins interface {
+	// Login tries a login, and keeps it where the registry does not refuse it. checked is false where the registry asks
+	// nobody to log in.
+	Login(ctx context.Context, registry, username, password string) (l Login, checked bool, err error)
+	Logout(ctx context.Context, registry string) (found bool, err error)
+	Logins(ctx context.Context) ([]Login, error)
+}
+
+// Login is who is logged in where, and in which file or helper that is kept.
+type Login struct{ Registry, Username, Where string }
+
 // ReaderOf makes s a Reader.
 func ReaderOf(s *pullthrough.Service) Reader { return service{s} }
 
@@ -58,6 +82,16 @@ func (s service) Open(
 	ctx context.Context, a *pullthrough.Archive, path string, offset, length int64, o pullthrough.Options,
 ) (File, error) {
 	st, err := s.Service.Open(ctx, a, path, offset, length, o)
+	if err != nil {
+		return nil, err
+	}
+	return st, nil
+}
+
+func (s service) FetchURL(
+	ctx context.Context, principal, address string, d digest.Digest, o pullthrough.Options,
+) (Download, error) {
+	st, err := s.OpenURL(ctx, principal, address, d, o)
 	if err != nil {
 		return nil, err
 	}

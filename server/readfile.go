@@ -36,7 +36,7 @@ func (s *readService) ReadFile(
 		return err
 	}
 	a.Release() // for the file alone it need not stay, however long that takes
-	if err := s.sendData(f, stream); err != nil {
+	if _, err := s.sendData(f, f.Entry().Path, f.Length(), stream); err != nil {
 		return err
 	}
 	return stream.Send(&blobdv1.ReadFileResponse{
@@ -58,33 +58,37 @@ func lengthOf(req *blobdv1.ReadFileRequest) (int64, error) {
 	return *req.Length, nil
 }
 
-// sendData sends f to its verified end. A file that brings fewer or more bytes than its header said is a bug of ours,
-// and must not end in OK.
-func (s *readService) sendData(f File, stream grpc.ServerStream) error {
-	left := f.Length()
+// sendData sends what f has to its verified end, and returns how much that was; length is -1 where nobody knows. One that
+// brings fewer or more bytes than was said is a bug of ours, and must not end in OK.
+func (s *readService) sendData(f io.Reader, name string, length int64, stream grpc.ServerStream) (sent int64, err error) {
 	for {
-		// One byte more than is left, so that a file which is too long shows, and the end comes without another buffer.
-		buf := s.chunks.Get(int(min(left+1, chunkSize)))
+		size := int64(chunkSize)
+		if length >= 0 {
+			// One byte more than is left, so that a file which is too long shows, and the end comes without another buffer.
+			size = min(length-sent+1, chunkSize)
+		}
+		buf := s.chunks.Get(int(size))
 		n, err := f.Read(*buf)
-		left -= int64(n)
-		if n == 0 || left < 0 {
+		sent += int64(n)
+		tooLong := length >= 0 && sent > length
+		if n == 0 || tooLong {
 			s.chunks.Put(buf)
 		} else {
 			*buf = (*buf)[:n]
 			data := &wire.Data{Bytes: mem.BufferSlice{mem.NewBuffer(buf, s.chunks)}}
 			if err := stream.SendMsg(data); err != nil {
-				return err
+				return sent, err
 			}
 		}
 		switch {
-		case left < 0:
-			return fault.New(fault.Internal, "%s: more bytes came than its length", f.Entry().Path)
-		case err == io.EOF && left > 0:
-			return fault.New(fault.Internal, "%s: ended %d bytes early", f.Entry().Path, left)
+		case tooLong:
+			return sent, fault.New(fault.Internal, "%s: more bytes came than its length", name)
+		case err == io.EOF && sent < length:
+			return sent, fault.New(fault.Internal, "%s: ended %d bytes early", name, length-sent)
 		case err == io.EOF:
-			return nil
+			return sent, nil
 		case err != nil:
-			return err
+			return sent, err
 		}
 	}
 }

@@ -57,6 +57,7 @@ type Options struct {
 	// Reader and Admin may come later, by Ready: until then calls are refused with STARTING.
 	Reader      Reader
 	Admin       Admin
+	Logins      Logins // nil: the daemon keeps none
 	Daemon      Daemon
 	Policy      access.Policy
 	Limits      Limits
@@ -91,7 +92,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		health: health.NewServer(), gate: newGate(), watch: newWatch(o.IdleTimeout, limits.readerDropped),
 		limits: limits, policy: o.Policy, log: o.Logger,
-		read: &readService{chunks: new(chunkPool)}, admin: &adminService{daemon: o.Daemon},
+		read: &readService{chunks: new(chunkPool)}, admin: &adminService{daemon: o.Daemon, logins: o.Logins},
 	}
 	metrics := grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram())
 	if o.Registerer != nil {

@@ -73,6 +73,7 @@ var kinds = map[fault.Reason]kind{
 	fault.SizeMismatch:        {code: codes.DataLoss},
 	fault.DigestMismatch:      {code: codes.DataLoss},
 	fault.BadRange:            {code: codes.DataLoss},
+	fault.TooLarge:            {code: codes.FailedPrecondition},
 	fault.MediaType:           {code: codes.FailedPrecondition},
 	fault.ManifestInvalid:     {code: codes.FailedPrecondition},
 	fault.IndexInvalid:        {code: codes.FailedPrecondition},

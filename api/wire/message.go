@@ -10,10 +10,10 @@ import (
 	blobdv1 "github.com/blobd/blobd/api/proto/blobd/v1"
 )
 
-// dataTag is the tag of ReadFileResponse.data: field 1, length-delimited. One byte.
+// dataTag is the tag of the data of ReadFileResponse and FetchURLResponse: field 1, length-delimited. One byte.
 const dataTag = 1<<3 | byte(protowire.BytesType)
 
-// Data is a ReadFileResponse whose only field is data, made of Bytes. Sending it (stream.SendMsg) passes one reference
+// Data is a ReadFileResponse or FetchURLResponse whose only field is data, made of Bytes. Sending it (stream.SendMsg) passes one reference
 // of each buffer to gRPC, which frees it once the bytes are written or the stream is dead.
 type Data struct{ Bytes mem.BufferSlice }
 
@@ -54,11 +54,43 @@ func (r *Response) unmarshal(data mem.BufferSlice, fallback encoding.CodecV2) er
 	if err := fallback.Unmarshal(data, &msg); err != nil {
 		return err
 	}
-	r.Header, r.Summary = msg.Header, msg.Summary
-	if len(msg.Data) > 0 {
-		r.Data = mem.BufferSlice{mem.SliceBuffer(msg.Data)}
-	}
+	r.Header, r.Summary, r.Data = msg.Header, msg.Summary, copied(msg.Data)
 	return nil
+}
+
+// URLResponse is a received FetchURLResponse; else it is as a Response.
+type URLResponse struct {
+	Header  *blobdv1.FetchURLHeader
+	Summary *blobdv1.FetchURLSummary
+	Data    mem.BufferSlice
+}
+
+// Free gives the data's buffers back to gRPC and empties r. A second call does nothing.
+func (r *URLResponse) Free() {
+	r.Data.Free()
+	*r = URLResponse{}
+}
+
+func (r *URLResponse) unmarshal(data mem.BufferSlice, fallback encoding.CodecV2) error {
+	r.Free()
+	if start, ok := onlyData(data); ok {
+		r.Data = after(data, start)
+		return nil
+	}
+	var msg blobdv1.FetchURLResponse
+	if err := fallback.Unmarshal(data, &msg); err != nil {
+		return err
+	}
+	r.Header, r.Summary, r.Data = msg.Header, msg.Summary, copied(msg.Data)
+	return nil
+}
+
+// copied is data that fallback has taken out of its buffers.
+func copied(data []byte) mem.BufferSlice {
+	if len(data) == 0 {
+		return nil
+	}
+	return mem.BufferSlice{mem.SliceBuffer(data)}
 }
 
 // onlyData reports whether a message is one data field and nothing else, and where the field's bytes start.

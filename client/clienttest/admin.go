@@ -51,6 +51,18 @@ func (a admin) Unpin(ctx context.Context, r *blobdv1.UnpinRequest) (*blobdv1.Unp
 	return unary(a, ctx, r, blobdv1.AdminServiceServer.Unpin)
 }
 
+func (a admin) Login(ctx context.Context, r *blobdv1.LoginRequest) (*blobdv1.LoginResponse, error) {
+	return unary(a, ctx, r, blobdv1.AdminServiceServer.Login)
+}
+
+func (a admin) Logout(ctx context.Context, r *blobdv1.LogoutRequest) (*blobdv1.LogoutResponse, error) {
+	return unary(a, ctx, r, blobdv1.AdminServiceServer.Logout)
+}
+
+func (a admin) ListLogins(ctx context.Context, r *blobdv1.ListLoginsRequest) (*blobdv1.ListLoginsResponse, error) {
+	return unary(a, ctx, r, blobdv1.AdminServiceServer.ListLogins)
+}
+
 func (a admin) ListArtifacts(
 	r *blobdv1.ListArtifactsRequest, stream grpc.ServerStreamingServer[blobdv1.ListArtifactsResponse],
 ) error {

@@ -49,6 +49,10 @@ type Daemon struct {
 	Stale time.Duration
 	// Listing, when set before the first call, is what List sends in place of what there is.
 	Listing []*blobdv1.Entry
+	// Site, when set before the first call, holds files by their address, for FetchURL; Sizeless has it not say how many
+	// bytes they have.
+	Site     map[string][]byte
+	Sizeless bool
 	// Admin, when set before the first call, answers the admin service.
 	Admin blobdv1.AdminServiceServer
 
@@ -151,13 +155,8 @@ func cutTag(ref string) (repository, tag string, ok bool) {
 
 // find notes the call and returns what it is about.
 func (d *Daemon) find(call Call) (fstest.MapFS, *blobdv1.Resolution, error) {
-	d.mu.Lock()
-	d.calls = append(d.calls, call)
-	d.mu.Unlock()
-	if d.Before != nil {
-		if err := d.Before(call); err != nil {
-			return nil, nil, err
-		}
+	if err := d.called(call); err != nil {
+		return nil, nil, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -198,4 +197,15 @@ func look(tree fstest.MapFS, path string) (fs.FileInfo, error) {
 			"list them with `blobd ls -R`", 0)
 	}
 	return fi, nil
+}
+
+// called notes a call, and returns what Before says.
+func (d *Daemon) called(call Call) error {
+	d.mu.Lock()
+	d.calls = append(d.calls, call)
+	d.mu.Unlock()
+	if d.Before != nil {
+		return d.Before(call)
+	}
+	return nil
 }

@@ -140,6 +140,42 @@ func (s service) ReadFile(
 	}})
 }
 
+func (s service) FetchURL(
+	r *blobdv1.FetchURLRequest, stream grpc.ServerStreamingServer[blobdv1.FetchURLResponse],
+) error {
+	call := Call{Method: "FetchURL", Reference: r.GetUrl(), Path: r.GetDigest(), Options: r.GetOptions()}
+	if err := s.daemon.called(call); err != nil {
+		return err
+	}
+	data, ok := s.daemon.Site[r.GetUrl()]
+	if !ok {
+		return Status(codes.NotFound, "BLOB_UNKNOWN", r.GetUrl()+": not found", "check the address", 0)
+	}
+	header := new(blobdv1.FetchURLHeader)
+	if !s.daemon.Sizeless {
+		header.Size = new(int64(len(data)))
+	}
+	if err := stream.Send(&blobdv1.FetchURLResponse{Header: header}); err != nil {
+		return err
+	}
+	for left := data; len(left) > 0; left = left[min(dataSize, len(left)):] {
+		if err := stream.Send(&blobdv1.FetchURLResponse{Data: left[:min(dataSize, len(left))]}); err != nil {
+			return err
+		}
+	}
+	if s.daemon.AfterData != nil {
+		if err := s.daemon.AfterData(call); err != nil {
+			return err
+		}
+	}
+	if fmt.Sprintf("sha256:%x", sha256.Sum256(data)) != r.GetDigest() {
+		return Status(codes.DataLoss, "DIGEST_MISMATCH", "the bytes have another digest", "", 0)
+	}
+	return stream.Send(&blobdv1.FetchURLResponse{Summary: &blobdv1.FetchURLSummary{
+		Size: int64(len(data)), Steps: []*blobdv1.Step{{Step: "content", Source: "upstream"}},
+	}})
+}
+
 func (s service) FetchManifest(
 	_ context.Context, r *blobdv1.FetchManifestRequest,
 ) (*blobdv1.FetchManifestResponse, error) {

@@ -93,6 +93,7 @@ func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) 
 			zap.Int("max_connections_per_user", limits.ConnectionsPerUser), zap.Int("all_users", limits.Connections))
 	}
 	d.server, err = server.New(server.Options{
+		Logins: systemLogins{d},
 		Daemon: server.Daemon{
 			Version: d.build.Version, Started: started, Socket: c.Socket, CacheDir: c.CacheDir,
 			Config: func() string { return configText(d.inForce()) },

@@ -61,11 +61,8 @@ func minFree(c config.Config) int64 {
 // from.
 func fetcherOptions(c config.Config, s config.Sources) (fetcher.Options, error) {
 	from := credentials.Options{
-		File: c.Credentials.File, LoginFile: c.Credentials.LoginFile, Docker: c.Credentials.Docker, DockerConfig: c.Credentials.DockerConfig,
+		File: c.Credentials.File, LoginFile: daemonsLogins(c), Docker: c.Credentials.Docker, DockerConfig: c.Credentials.DockerConfig,
 		Now: time.Now,
-	}
-	if from.LoginFile == "" {
-		from.LoginFile = credentials.DaemonFile()
 	}
 	if c.Credentials.Spin {
 		from.SpinFile = credentials.DefaultSpinFile()
@@ -74,7 +71,10 @@ func fetcherOptions(c config.Config, s config.Sources) (fetcher.Options, error) 
 	if err != nil {
 		return fetcher.Options{}, s.Mistake("credentials.file", err.Error(), "mend that file, or leave the key out")
 	}
-	o := fetcher.Options{Registries: make(map[string]fetcher.Registry, len(c.Registries)), Credentials: logins, Now: time.Now}
+	o := fetcher.Options{
+		Registries: make(map[string]fetcher.Registry, len(c.Registries)), Credentials: logins, Now: time.Now,
+		URLs: fetcher.URLs{AllowHTTP: c.URLs.AllowHTTP, AllowPrivate: c.URLs.AllowPrivate, MaxSize: int64(c.URLs.MaxSize)},
+	}
 	for _, host := range slices.Sorted(maps.Keys(c.Registries)) {
 		r, key := c.Registries[host], "registries."+host
 		if err := readCertificates(r.CAFile); err != nil {

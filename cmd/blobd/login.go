@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	blobdv1 "github.com/blobd/blobd/api/proto/blobd/v1"
 	"github.com/blobd/blobd/credentials"
 	"github.com/blobd/blobd/internal/fault"
 	"github.com/blobd/blobd/internal/oci"
@@ -19,7 +20,7 @@ import (
 
 func newLoginCommand(a *app) *cobra.Command {
 	var user string
-	var passwordStdin, list bool
+	var passwordStdin, list, system bool
 	cmd := &cobra.Command{
 		Use:   "login REGISTRY | --list",
 		Short: "Log in to a registry",
@@ -28,8 +29,13 @@ that you run. What the registry refuses is not kept.
 
 They are kept in the format of Docker's config.json in blobd's own file: $BLOBD_AUTH_FILE, else blobd/auth.json in your
 configuration folder; or in the credential helper that this file names (credsStore, credHelpers). Logins of Spin and of
-Docker are found without this command; a login made here goes first.`,
+Docker are found without this command; a login made here goes first.
+
+With --system the login is the daemon's, for all whom it serves, and takes effect at once: the daemon tries it, as its
+configuration reaches the registry, and keeps it in its own file (credentials.login_file). That is open to admins, and
+nobody gets the secret back.`,
 		Example: `  blobd login registry.example
+  sudo blobd login --system -u robot --password-stdin registry.example <token
   pass show registry | blobd login -u somebody --password-stdin registry.example
   blobd login --list`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -44,8 +50,14 @@ Docker are found without this command; a login made here goes first.`,
 	cmd.Flags().StringVarP(&user, "username", "u", "", "the user's name (default: asked for)")
 	cmd.Flags().BoolVar(&passwordStdin, "password-stdin", false, "read the password from stdin; one newline at its end is cut")
 	cmd.Flags().BoolVar(&list, "list", false, "list the logins that are kept, without their secrets")
+	cmd.Flags().BoolVar(&system, "system", false, "the login of the daemon, instead of yours")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if list {
+		switch {
+		case system && (flags.plainHTTP || flags.caFile != ""):
+			return &usageError{why: "login: how the daemon reaches a registry stands in its configuration", hint: "set plain_http or ca_file under registries there"}
+		case list && system:
+			return a.listSystemLogins(cmd.Context())
+		case list:
 			return a.listLogins(cmd.Context())
 		}
 		name, host, err := parseRegistry(args[0])
@@ -55,6 +67,9 @@ Docker are found without this command; a login made here goes first.`,
 		cred, err := a.askLogin(cmd.Context(), cmd.InOrStdin(), name, user, passwordStdin)
 		if err != nil {
 			return err
+		}
+		if system {
+			return a.systemLogin(cmd.Context(), name, cred)
 		}
 		return a.login(cmd.Context(), name, host, cred, flags)
 	}
@@ -80,12 +95,33 @@ func (a *app) login(ctx context.Context, name, host string, cred credentials.Cre
 	if err != nil {
 		return err
 	}
-	if !asks {
-		a.note("%s asks nobody to log in: the login was not tried", host)
+	return a.loggedIn(loginReport{credentials.Login{Registry: name, Username: cred.Username, Where: where}, asks})
+}
+
+// systemLogin has the daemon try a login and keep it.
+func (a *app) systemLogin(ctx context.Context, name string, cred credentials.Credential) error {
+	c, err := a.dial(ctx)
+	if err != nil {
+		return err
 	}
-	report := loginReport{credentials.Login{Registry: name, Username: cred.Username, Where: where}, asks}
-	return a.print(report, func(w io.Writer) {
-		fmt.Fprintf(w, "Logged in to %s as %s; kept in %s\n", name, oneLine(cred.Username), where)
+	defer c.Close()
+	r, err := c.Admin().Login(ctx, &blobdv1.LoginRequest{Registry: name, Username: cred.Username, Password: cred.Password})
+	if err != nil {
+		return err
+	}
+	return a.loggedIn(loginReport{loginOf(r.GetLogin()), r.GetChecked()})
+}
+
+func loginOf(l *blobdv1.Login) credentials.Login {
+	return credentials.Login{Registry: l.GetRegistry(), Username: l.GetUsername(), Where: l.GetWhere()}
+}
+
+func (a *app) loggedIn(r loginReport) error {
+	if !r.Checked {
+		a.note("%s asks nobody to log in: the login was not tried", r.Registry)
+	}
+	return a.print(r, func(w io.Writer) {
+		fmt.Fprintf(w, "Logged in to %s as %s; kept in %s\n", r.Registry, oneLine(r.Username), r.Where)
 	})
 }
 
@@ -196,6 +232,28 @@ func (a *app) listLogins(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return a.printLogins(list)
+}
+
+// listSystemLogins lists the daemon's.
+func (a *app) listSystemLogins(ctx context.Context) error {
+	c, err := a.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	r, err := c.Admin().ListLogins(ctx, &blobdv1.ListLoginsRequest{})
+	if err != nil {
+		return err
+	}
+	list := make([]credentials.Login, 0, len(r.GetLogins()))
+	for _, l := range r.GetLogins() {
+		list = append(list, loginOf(l))
+	}
+	return a.printLogins(list)
+}
+
+func (a *app) printLogins(list []credentials.Login) error {
 	w := bufio.NewWriter(a.stdout)
 	if a.format == formatJSON {
 		for _, l := range list {

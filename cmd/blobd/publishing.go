@@ -52,12 +52,10 @@ func (f *registryFlags) client(progress func(done, total int64), registries ...s
 		return nil, fault.New(fault.InvalidArgument, "--parallel %d: it takes at least one", f.parallel)
 	}
 	o := publish.Options{
-		Registries: map[string]publish.Registry{}, Credentials: logins, UserAgent: "blobd/" + buildInfo().Version, Parallel: f.parallel,
+		Credentials: logins, UserAgent: "blobd/" + buildInfo().Version, Parallel: f.parallel,
 		Progress: progress,
 	}
-	for host, r := range c.Registries {
-		o.Registries[host] = publish.Registry{PlainHTTP: r.PlainHTTP, CAFile: r.CAFile, TokenRealms: r.TokenRealms}
-	}
+	o.Registries = publishRegistries(c)
 	for _, host := range registries {
 		r := o.Registries[host]
 		if f.plainHTTP {
@@ -69,6 +67,15 @@ func (f *registryFlags) client(progress func(done, total int64), registries ...s
 		o.Registries[host] = r
 	}
 	return publish.New(o)
+}
+
+// publishRegistries is how registries are reached.
+func publishRegistries(c config.Config) map[string]publish.Registry {
+	out := make(map[string]publish.Registry, len(c.Registries))
+	for host, r := range c.Registries {
+		out[host] = publish.Registry{PlainHTTP: r.PlainHTTP, CAFile: r.CAFile, TokenRealms: r.TokenRealms}
+	}
+	return out
 }
 
 // callersConfig is the configuration that a daemon of this user would have.

@@ -84,7 +84,7 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 not found, 4 denied, 5 integrity or policy
 		}
 	}
 	add(groupRead, newPullCommand(a), newLsCommand(a), newCatCommand(a), newStatCommand(a), newCpCommand(a),
-		newManifestCommand(a))
+		newManifestCommand(a), newFetchCommand(a), newExportCommand(a))
 	add(groupPublish, newPushCommand(a), newCopyCommand(a), newTagCommand(a), newReferrersCommand(a),
 		newLoginCommand(a), newLogoutCommand(a))
 	add(groupCache, newPrefetchCommand(a), newPinCommand(a), newUnpinCommand(a), newCacheCommand(a))

@@ -59,6 +59,7 @@ const (
 	SizeMismatch        Reason = "SIZE_MISMATCH"
 	DigestMismatch      Reason = "DIGEST_MISMATCH"
 	BadRange            Reason = "BAD_RANGE"
+	TooLarge            Reason = "TOO_LARGE"            // larger than the configuration allows
 	MediaType           Reason = "MEDIA_TYPE"           // not a manifest
 	ManifestInvalid     Reason = "MANIFEST_INVALID"     // a manifest that contradicts itself
 	IndexInvalid        Reason = "INDEX_INVALID"        // an archive's index that is malformed or hostile

@@ -1235,6 +1235,228 @@ func (x *PrefetchResponse) GetDone() bool {
 	return false
 }
 
+type FetchURLRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// https, or http to hosts that the daemon's configuration names. Without a login in it; none is ever sent.
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// sha256:hex.
+	Digest string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	// How fresh an answer is does not matter here: a digest does not age.
+	Options       *ReadOptions `protobuf:"bytes,3,opt,name=options,proto3" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchURLRequest) Reset() {
+	*x = FetchURLRequest{}
+	mi := &file_blobd_v1_blobd_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchURLRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchURLRequest) ProtoMessage() {}
+
+func (x *FetchURLRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_blobd_v1_blobd_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchURLRequest.ProtoReflect.Descriptor instead.
+func (*FetchURLRequest) Descriptor() ([]byte, []int) {
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *FetchURLRequest) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *FetchURLRequest) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *FetchURLRequest) GetOptions() *ReadOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+type FetchURLHeader struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent where the site does not say.
+	Size          *int64 `protobuf:"varint,1,opt,name=size,proto3,oneof" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchURLHeader) Reset() {
+	*x = FetchURLHeader{}
+	mi := &file_blobd_v1_blobd_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchURLHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchURLHeader) ProtoMessage() {}
+
+func (x *FetchURLHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_blobd_v1_blobd_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchURLHeader.ProtoReflect.Descriptor instead.
+func (*FetchURLHeader) Descriptor() ([]byte, []int) {
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *FetchURLHeader) GetSize() int64 {
+	if x != nil && x.Size != nil {
+		return *x.Size
+	}
+	return 0
+}
+
+type FetchURLSummary struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Size  int64                  `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"`
+	// One step, "content".
+	Steps         []*Step `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchURLSummary) Reset() {
+	*x = FetchURLSummary{}
+	mi := &file_blobd_v1_blobd_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchURLSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchURLSummary) ProtoMessage() {}
+
+func (x *FetchURLSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_blobd_v1_blobd_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchURLSummary.ProtoReflect.Descriptor instead.
+func (*FetchURLSummary) Descriptor() ([]byte, []int) {
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *FetchURLSummary) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *FetchURLSummary) GetSteps() []*Step {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+// FetchURLResponse is laid out as ReadFileResponse is.
+type FetchURLResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	Header        *FetchURLHeader        `protobuf:"bytes,2,opt,name=header,proto3" json:"header,omitempty"`
+	Summary       *FetchURLSummary       `protobuf:"bytes,3,opt,name=summary,proto3" json:"summary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchURLResponse) Reset() {
+	*x = FetchURLResponse{}
+	mi := &file_blobd_v1_blobd_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchURLResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchURLResponse) ProtoMessage() {}
+
+func (x *FetchURLResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_blobd_v1_blobd_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchURLResponse.ProtoReflect.Descriptor instead.
+func (*FetchURLResponse) Descriptor() ([]byte, []int) {
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *FetchURLResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *FetchURLResponse) GetHeader() *FetchURLHeader {
+	if x != nil {
+		return x.Header
+	}
+	return nil
+}
+
+func (x *FetchURLResponse) GetSummary() *FetchURLSummary {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1243,7 +1465,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[18]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1255,7 +1477,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[18]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1268,7 +1490,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{18}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{22}
 }
 
 type CacheStatus struct {
@@ -1289,7 +1511,7 @@ type CacheStatus struct {
 
 func (x *CacheStatus) Reset() {
 	*x = CacheStatus{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[19]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1301,7 +1523,7 @@ func (x *CacheStatus) String() string {
 func (*CacheStatus) ProtoMessage() {}
 
 func (x *CacheStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[19]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1314,7 +1536,7 @@ func (x *CacheStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CacheStatus.ProtoReflect.Descriptor instead.
 func (*CacheStatus) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{19}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CacheStatus) GetName() string {
@@ -1400,7 +1622,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[20]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1412,7 +1634,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[20]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1425,7 +1647,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{20}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -1541,7 +1763,7 @@ type ListArtifactsRequest struct {
 
 func (x *ListArtifactsRequest) Reset() {
 	*x = ListArtifactsRequest{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[21]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1553,7 +1775,7 @@ func (x *ListArtifactsRequest) String() string {
 func (*ListArtifactsRequest) ProtoMessage() {}
 
 func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[21]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1566,7 +1788,7 @@ func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsRequest.ProtoReflect.Descriptor instead.
 func (*ListArtifactsRequest) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{21}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{25}
 }
 
 type Artifact struct {
@@ -1590,7 +1812,7 @@ type Artifact struct {
 
 func (x *Artifact) Reset() {
 	*x = Artifact{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[22]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1602,7 +1824,7 @@ func (x *Artifact) String() string {
 func (*Artifact) ProtoMessage() {}
 
 func (x *Artifact) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[22]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1615,7 +1837,7 @@ func (x *Artifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
 func (*Artifact) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{22}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Artifact) GetRegistry() string {
@@ -1697,7 +1919,7 @@ type ListArtifactsResponse struct {
 
 func (x *ListArtifactsResponse) Reset() {
 	*x = ListArtifactsResponse{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[23]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1709,7 +1931,7 @@ func (x *ListArtifactsResponse) String() string {
 func (*ListArtifactsResponse) ProtoMessage() {}
 
 func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[23]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1722,7 +1944,7 @@ func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsResponse.ProtoReflect.Descriptor instead.
 func (*ListArtifactsResponse) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{23}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListArtifactsResponse) GetArtifacts() []*Artifact {
@@ -1747,7 +1969,7 @@ type PruneRequest struct {
 
 func (x *PruneRequest) Reset() {
 	*x = PruneRequest{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[24]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1759,7 +1981,7 @@ func (x *PruneRequest) String() string {
 func (*PruneRequest) ProtoMessage() {}
 
 func (x *PruneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[24]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1772,7 +1994,7 @@ func (x *PruneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneRequest.ProtoReflect.Descriptor instead.
 func (*PruneRequest) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{24}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PruneRequest) GetTarget() int64 {
@@ -1810,7 +2032,7 @@ type Kept struct {
 
 func (x *Kept) Reset() {
 	*x = Kept{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[25]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1822,7 +2044,7 @@ func (x *Kept) String() string {
 func (*Kept) ProtoMessage() {}
 
 func (x *Kept) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[25]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1835,7 +2057,7 @@ func (x *Kept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kept.ProtoReflect.Descriptor instead.
 func (*Kept) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{25}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Kept) GetReason() string {
@@ -1871,7 +2093,7 @@ type PruneResponse struct {
 
 func (x *PruneResponse) Reset() {
 	*x = PruneResponse{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[26]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1883,7 +2105,7 @@ func (x *PruneResponse) String() string {
 func (*PruneResponse) ProtoMessage() {}
 
 func (x *PruneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[26]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1896,7 +2118,7 @@ func (x *PruneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneResponse.ProtoReflect.Descriptor instead.
 func (*PruneResponse) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{26}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PruneResponse) GetFreedEntries() int64 {
@@ -1936,7 +2158,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[27]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1948,7 +2170,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[27]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1961,7 +2183,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{27}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RemoveRequest) GetReference() string {
@@ -1983,7 +2205,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[28]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1995,7 +2217,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[28]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2008,7 +2230,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{28}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RemoveResponse) GetDigest() string {
@@ -2049,7 +2271,7 @@ type ClearRequest struct {
 
 func (x *ClearRequest) Reset() {
 	*x = ClearRequest{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[29]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2283,7 @@ func (x *ClearRequest) String() string {
 func (*ClearRequest) ProtoMessage() {}
 
 func (x *ClearRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[29]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +2296,7 @@ func (x *ClearRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearRequest.ProtoReflect.Descriptor instead.
 func (*ClearRequest) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{29}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ClearRequest) GetCaches() []string {
@@ -2095,7 +2317,7 @@ type ClearResponse struct {
 
 func (x *ClearResponse) Reset() {
 	*x = ClearResponse{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[30]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2107,7 +2329,7 @@ func (x *ClearResponse) String() string {
 func (*ClearResponse) ProtoMessage() {}
 
 func (x *ClearResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[30]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2120,7 +2342,7 @@ func (x *ClearResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearResponse.ProtoReflect.Descriptor instead.
 func (*ClearResponse) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{30}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ClearResponse) GetFreedEntries() int64 {
@@ -2152,7 +2374,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[31]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2164,7 +2386,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[31]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2177,7 +2399,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{31}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{35}
 }
 
 type Corruption struct {
@@ -2191,7 +2413,7 @@ type Corruption struct {
 
 func (x *Corruption) Reset() {
 	*x = Corruption{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[32]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2203,7 +2425,7 @@ func (x *Corruption) String() string {
 func (*Corruption) ProtoMessage() {}
 
 func (x *Corruption) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[32]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2216,7 +2438,7 @@ func (x *Corruption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Corruption.ProtoReflect.Descriptor instead.
 func (*Corruption) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{32}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Corruption) GetCache() string {
@@ -2253,7 +2475,7 @@ type VerifyResponse struct {
 
 func (x *VerifyResponse) Reset() {
 	*x = VerifyResponse{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[33]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2265,7 +2487,7 @@ func (x *VerifyResponse) String() string {
 func (*VerifyResponse) ProtoMessage() {}
 
 func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[33]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2278,7 +2500,7 @@ func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
 func (*VerifyResponse) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{33}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *VerifyResponse) GetEntriesDone() int64 {
@@ -2326,7 +2548,7 @@ type PinRequest struct {
 
 func (x *PinRequest) Reset() {
 	*x = PinRequest{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[34]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2338,7 +2560,7 @@ func (x *PinRequest) String() string {
 func (*PinRequest) ProtoMessage() {}
 
 func (x *PinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[34]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2351,7 +2573,7 @@ func (x *PinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinRequest.ProtoReflect.Descriptor instead.
 func (*PinRequest) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{34}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PinRequest) GetReference() string {
@@ -2381,7 +2603,7 @@ type PinResponse struct {
 
 func (x *PinResponse) Reset() {
 	*x = PinResponse{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[35]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2393,7 +2615,7 @@ func (x *PinResponse) String() string {
 func (*PinResponse) ProtoMessage() {}
 
 func (x *PinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[35]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2406,7 +2628,7 @@ func (x *PinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinResponse.ProtoReflect.Descriptor instead.
 func (*PinResponse) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{35}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PinResponse) GetResolution() *Resolution {
@@ -2439,7 +2661,7 @@ type UnpinRequest struct {
 
 func (x *UnpinRequest) Reset() {
 	*x = UnpinRequest{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[36]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2451,7 +2673,7 @@ func (x *UnpinRequest) String() string {
 func (*UnpinRequest) ProtoMessage() {}
 
 func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[36]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2464,7 +2686,7 @@ func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpinRequest.ProtoReflect.Descriptor instead.
 func (*UnpinRequest) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{36}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *UnpinRequest) GetReference() string {
@@ -2483,7 +2705,7 @@ type UnpinResponse struct {
 
 func (x *UnpinResponse) Reset() {
 	*x = UnpinResponse{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[37]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2495,7 +2717,7 @@ func (x *UnpinResponse) String() string {
 func (*UnpinResponse) ProtoMessage() {}
 
 func (x *UnpinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[37]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2508,7 +2730,7 @@ func (x *UnpinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpinResponse.ProtoReflect.Descriptor instead.
 func (*UnpinResponse) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{37}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *UnpinResponse) GetDigest() string {
@@ -2516,6 +2738,353 @@ func (x *UnpinResponse) GetDigest() string {
 		return x.Digest
 	}
 	return ""
+}
+
+type LoginRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// host[:port], with or without a path below it.
+	Registry string `protobuf:"bytes,1,opt,name=registry,proto3" json:"registry,omitempty"`
+	Username string `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
+	// Never given back, and never logged.
+	Password      string `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LoginRequest) Reset() {
+	*x = LoginRequest{}
+	mi := &file_blobd_v1_blobd_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LoginRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LoginRequest) ProtoMessage() {}
+
+func (x *LoginRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_blobd_v1_blobd_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LoginRequest.ProtoReflect.Descriptor instead.
+func (*LoginRequest) Descriptor() ([]byte, []int) {
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *LoginRequest) GetRegistry() string {
+	if x != nil {
+		return x.Registry
+	}
+	return ""
+}
+
+func (x *LoginRequest) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *LoginRequest) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+// Login is who is logged in where. It never holds a secret.
+type Login struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Registry string                 `protobuf:"bytes,1,opt,name=registry,proto3" json:"registry,omitempty"`
+	// Empty for an identity token, and where a credential helper does not tell.
+	Username string `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
+	// The file of the daemon's that keeps it, or the credential helper.
+	Where         string `protobuf:"bytes,3,opt,name=where,proto3" json:"where,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Login) Reset() {
+	*x = Login{}
+	mi := &file_blobd_v1_blobd_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Login) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Login) ProtoMessage() {}
+
+func (x *Login) ProtoReflect() protoreflect.Message {
+	mi := &file_blobd_v1_blobd_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Login.ProtoReflect.Descriptor instead.
+func (*Login) Descriptor() ([]byte, []int) {
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *Login) GetRegistry() string {
+	if x != nil {
+		return x.Registry
+	}
+	return ""
+}
+
+func (x *Login) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *Login) GetWhere() string {
+	if x != nil {
+		return x.Where
+	}
+	return ""
+}
+
+type LoginResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Login *Login                 `protobuf:"bytes,1,opt,name=login,proto3" json:"login,omitempty"`
+	// The registry asked for the login and took it; one that lets everybody in asks for none.
+	Checked       bool `protobuf:"varint,2,opt,name=checked,proto3" json:"checked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LoginResponse) Reset() {
+	*x = LoginResponse{}
+	mi := &file_blobd_v1_blobd_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LoginResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LoginResponse) ProtoMessage() {}
+
+func (x *LoginResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_blobd_v1_blobd_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LoginResponse.ProtoReflect.Descriptor instead.
+func (*LoginResponse) Descriptor() ([]byte, []int) {
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *LoginResponse) GetLogin() *Login {
+	if x != nil {
+		return x.Login
+	}
+	return nil
+}
+
+func (x *LoginResponse) GetChecked() bool {
+	if x != nil {
+		return x.Checked
+	}
+	return false
+}
+
+type LogoutRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Registry      string                 `protobuf:"bytes,1,opt,name=registry,proto3" json:"registry,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogoutRequest) Reset() {
+	*x = LogoutRequest{}
+	mi := &file_blobd_v1_blobd_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogoutRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogoutRequest) ProtoMessage() {}
+
+func (x *LogoutRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_blobd_v1_blobd_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogoutRequest.ProtoReflect.Descriptor instead.
+func (*LogoutRequest) Descriptor() ([]byte, []int) {
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *LogoutRequest) GetRegistry() string {
+	if x != nil {
+		return x.Registry
+	}
+	return ""
+}
+
+type LogoutResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// There was such a login.
+	Found         bool `protobuf:"varint,1,opt,name=found,proto3" json:"found,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogoutResponse) Reset() {
+	*x = LogoutResponse{}
+	mi := &file_blobd_v1_blobd_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogoutResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogoutResponse) ProtoMessage() {}
+
+func (x *LogoutResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_blobd_v1_blobd_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogoutResponse.ProtoReflect.Descriptor instead.
+func (*LogoutResponse) Descriptor() ([]byte, []int) {
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *LogoutResponse) GetFound() bool {
+	if x != nil {
+		return x.Found
+	}
+	return false
+}
+
+type ListLoginsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListLoginsRequest) Reset() {
+	*x = ListLoginsRequest{}
+	mi := &file_blobd_v1_blobd_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListLoginsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListLoginsRequest) ProtoMessage() {}
+
+func (x *ListLoginsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_blobd_v1_blobd_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListLoginsRequest.ProtoReflect.Descriptor instead.
+func (*ListLoginsRequest) Descriptor() ([]byte, []int) {
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{47}
+}
+
+type ListLoginsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Logins        []*Login               `protobuf:"bytes,1,rep,name=logins,proto3" json:"logins,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListLoginsResponse) Reset() {
+	*x = ListLoginsResponse{}
+	mi := &file_blobd_v1_blobd_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListLoginsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListLoginsResponse) ProtoMessage() {}
+
+func (x *ListLoginsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_blobd_v1_blobd_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListLoginsResponse.ProtoReflect.Descriptor instead.
+func (*ListLoginsResponse) Descriptor() ([]byte, []int) {
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ListLoginsResponse) GetLogins() []*Login {
+	if x != nil {
+		return x.Logins
+	}
+	return nil
 }
 
 var File_blobd_v1_blobd_proto protoreflect.FileDescriptor
@@ -2626,7 +3195,21 @@ const file_blobd_v1_blobd_proto_rawDesc = "" +
 	"\vbytes_total\x18\x05 \x01(\x03R\n" +
 	"bytesTotal\x12!\n" +
 	"\ffiles_unkept\x18\x06 \x01(\x03R\vfilesUnkept\x12\x12\n" +
-	"\x04done\x18\a \x01(\bR\x04done\"\x0f\n" +
+	"\x04done\x18\a \x01(\bR\x04done\"l\n" +
+	"\x0fFetchURLRequest\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12/\n" +
+	"\aoptions\x18\x03 \x01(\v2\x15.blobd.v1.ReadOptionsR\aoptions\"2\n" +
+	"\x0eFetchURLHeader\x12\x17\n" +
+	"\x04size\x18\x01 \x01(\x03H\x00R\x04size\x88\x01\x01B\a\n" +
+	"\x05_size\"K\n" +
+	"\x0fFetchURLSummary\x12\x12\n" +
+	"\x04size\x18\x01 \x01(\x03R\x04size\x12$\n" +
+	"\x05steps\x18\x02 \x03(\v2\x0e.blobd.v1.StepR\x05steps\"\x8d\x01\n" +
+	"\x10FetchURLResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x120\n" +
+	"\x06header\x18\x02 \x01(\v2\x18.blobd.v1.FetchURLHeaderR\x06header\x123\n" +
+	"\asummary\x18\x03 \x01(\v2\x19.blobd.v1.FetchURLSummaryR\asummary\"\x0f\n" +
 	"\rStatusRequest\"\xdb\x01\n" +
 	"\vCacheStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -2727,14 +3310,33 @@ const file_blobd_v1_blobd_proto_rawDesc = "" +
 	"\fUnpinRequest\x12\x1c\n" +
 	"\treference\x18\x01 \x01(\tR\treference\"'\n" +
 	"\rUnpinResponse\x12\x16\n" +
-	"\x06digest\x18\x01 \x01(\tR\x06digest2\x91\x03\n" +
+	"\x06digest\x18\x01 \x01(\tR\x06digest\"b\n" +
+	"\fLoginRequest\x12\x1a\n" +
+	"\bregistry\x18\x01 \x01(\tR\bregistry\x12\x1a\n" +
+	"\busername\x18\x02 \x01(\tR\busername\x12\x1a\n" +
+	"\bpassword\x18\x03 \x01(\tR\bpassword\"U\n" +
+	"\x05Login\x12\x1a\n" +
+	"\bregistry\x18\x01 \x01(\tR\bregistry\x12\x1a\n" +
+	"\busername\x18\x02 \x01(\tR\busername\x12\x14\n" +
+	"\x05where\x18\x03 \x01(\tR\x05where\"P\n" +
+	"\rLoginResponse\x12%\n" +
+	"\x05login\x18\x01 \x01(\v2\x0f.blobd.v1.LoginR\x05login\x12\x18\n" +
+	"\achecked\x18\x02 \x01(\bR\achecked\"+\n" +
+	"\rLogoutRequest\x12\x1a\n" +
+	"\bregistry\x18\x01 \x01(\tR\bregistry\"&\n" +
+	"\x0eLogoutResponse\x12\x14\n" +
+	"\x05found\x18\x01 \x01(\bR\x05found\"\x13\n" +
+	"\x11ListLoginsRequest\"=\n" +
+	"\x12ListLoginsResponse\x12'\n" +
+	"\x06logins\x18\x01 \x03(\v2\x0f.blobd.v1.LoginR\x06logins2\xd6\x03\n" +
 	"\fBlobdService\x125\n" +
 	"\x04Pull\x12\x15.blobd.v1.PullRequest\x1a\x16.blobd.v1.PullResponse\x125\n" +
 	"\x04Stat\x12\x15.blobd.v1.StatRequest\x1a\x16.blobd.v1.StatResponse\x127\n" +
 	"\x04List\x12\x15.blobd.v1.ListRequest\x1a\x16.blobd.v1.ListResponse0\x01\x12C\n" +
 	"\bReadFile\x12\x19.blobd.v1.ReadFileRequest\x1a\x1a.blobd.v1.ReadFileResponse0\x01\x12P\n" +
 	"\rFetchManifest\x12\x1e.blobd.v1.FetchManifestRequest\x1a\x1f.blobd.v1.FetchManifestResponse\x12C\n" +
-	"\bPrefetch\x12\x19.blobd.v1.PrefetchRequest\x1a\x1a.blobd.v1.PrefetchResponse0\x012\xfd\x03\n" +
+	"\bPrefetch\x12\x19.blobd.v1.PrefetchRequest\x1a\x1a.blobd.v1.PrefetchResponse0\x01\x12C\n" +
+	"\bFetchURL\x12\x19.blobd.v1.FetchURLRequest\x1a\x1a.blobd.v1.FetchURLResponse0\x012\xbd\x05\n" +
 	"\fAdminService\x12;\n" +
 	"\x06Status\x12\x17.blobd.v1.StatusRequest\x1a\x18.blobd.v1.StatusResponse\x12R\n" +
 	"\rListArtifacts\x12\x1e.blobd.v1.ListArtifactsRequest\x1a\x1f.blobd.v1.ListArtifactsResponse0\x01\x128\n" +
@@ -2743,7 +3345,11 @@ const file_blobd_v1_blobd_proto_rawDesc = "" +
 	"\x05Clear\x12\x16.blobd.v1.ClearRequest\x1a\x17.blobd.v1.ClearResponse\x12=\n" +
 	"\x06Verify\x12\x17.blobd.v1.VerifyRequest\x1a\x18.blobd.v1.VerifyResponse0\x01\x122\n" +
 	"\x03Pin\x12\x14.blobd.v1.PinRequest\x1a\x15.blobd.v1.PinResponse\x128\n" +
-	"\x05Unpin\x12\x16.blobd.v1.UnpinRequest\x1a\x17.blobd.v1.UnpinResponseB3Z1github.com/blobd/blobd/api/proto/blobd/v1;blobdv1b\x06proto3"
+	"\x05Unpin\x12\x16.blobd.v1.UnpinRequest\x1a\x17.blobd.v1.UnpinResponse\x128\n" +
+	"\x05Login\x12\x16.blobd.v1.LoginRequest\x1a\x17.blobd.v1.LoginResponse\x12;\n" +
+	"\x06Logout\x12\x17.blobd.v1.LogoutRequest\x1a\x18.blobd.v1.LogoutResponse\x12G\n" +
+	"\n" +
+	"ListLogins\x12\x1b.blobd.v1.ListLoginsRequest\x1a\x1c.blobd.v1.ListLoginsResponseB3Z1github.com/blobd/blobd/api/proto/blobd/v1;blobdv1b\x06proto3"
 
 var (
 	file_blobd_v1_blobd_proto_rawDescOnce sync.Once
@@ -2757,7 +3363,7 @@ func file_blobd_v1_blobd_proto_rawDescGZIP() []byte {
 	return file_blobd_v1_blobd_proto_rawDescData
 }
 
-var file_blobd_v1_blobd_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_blobd_v1_blobd_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_blobd_v1_blobd_proto_goTypes = []any{
 	(*ReadOptions)(nil),           // 0: blobd.v1.ReadOptions
 	(*Step)(nil),                  // 1: blobd.v1.Step
@@ -2777,36 +3383,47 @@ var file_blobd_v1_blobd_proto_goTypes = []any{
 	(*FetchManifestResponse)(nil), // 15: blobd.v1.FetchManifestResponse
 	(*PrefetchRequest)(nil),       // 16: blobd.v1.PrefetchRequest
 	(*PrefetchResponse)(nil),      // 17: blobd.v1.PrefetchResponse
-	(*StatusRequest)(nil),         // 18: blobd.v1.StatusRequest
-	(*CacheStatus)(nil),           // 19: blobd.v1.CacheStatus
-	(*StatusResponse)(nil),        // 20: blobd.v1.StatusResponse
-	(*ListArtifactsRequest)(nil),  // 21: blobd.v1.ListArtifactsRequest
-	(*Artifact)(nil),              // 22: blobd.v1.Artifact
-	(*ListArtifactsResponse)(nil), // 23: blobd.v1.ListArtifactsResponse
-	(*PruneRequest)(nil),          // 24: blobd.v1.PruneRequest
-	(*Kept)(nil),                  // 25: blobd.v1.Kept
-	(*PruneResponse)(nil),         // 26: blobd.v1.PruneResponse
-	(*RemoveRequest)(nil),         // 27: blobd.v1.RemoveRequest
-	(*RemoveResponse)(nil),        // 28: blobd.v1.RemoveResponse
-	(*ClearRequest)(nil),          // 29: blobd.v1.ClearRequest
-	(*ClearResponse)(nil),         // 30: blobd.v1.ClearResponse
-	(*VerifyRequest)(nil),         // 31: blobd.v1.VerifyRequest
-	(*Corruption)(nil),            // 32: blobd.v1.Corruption
-	(*VerifyResponse)(nil),        // 33: blobd.v1.VerifyResponse
-	(*PinRequest)(nil),            // 34: blobd.v1.PinRequest
-	(*PinResponse)(nil),           // 35: blobd.v1.PinResponse
-	(*UnpinRequest)(nil),          // 36: blobd.v1.UnpinRequest
-	(*UnpinResponse)(nil),         // 37: blobd.v1.UnpinResponse
-	(*durationpb.Duration)(nil),   // 38: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
+	(*FetchURLRequest)(nil),       // 18: blobd.v1.FetchURLRequest
+	(*FetchURLHeader)(nil),        // 19: blobd.v1.FetchURLHeader
+	(*FetchURLSummary)(nil),       // 20: blobd.v1.FetchURLSummary
+	(*FetchURLResponse)(nil),      // 21: blobd.v1.FetchURLResponse
+	(*StatusRequest)(nil),         // 22: blobd.v1.StatusRequest
+	(*CacheStatus)(nil),           // 23: blobd.v1.CacheStatus
+	(*StatusResponse)(nil),        // 24: blobd.v1.StatusResponse
+	(*ListArtifactsRequest)(nil),  // 25: blobd.v1.ListArtifactsRequest
+	(*Artifact)(nil),              // 26: blobd.v1.Artifact
+	(*ListArtifactsResponse)(nil), // 27: blobd.v1.ListArtifactsResponse
+	(*PruneRequest)(nil),          // 28: blobd.v1.PruneRequest
+	(*Kept)(nil),                  // 29: blobd.v1.Kept
+	(*PruneResponse)(nil),         // 30: blobd.v1.PruneResponse
+	(*RemoveRequest)(nil),         // 31: blobd.v1.RemoveRequest
+	(*RemoveResponse)(nil),        // 32: blobd.v1.RemoveResponse
+	(*ClearRequest)(nil),          // 33: blobd.v1.ClearRequest
+	(*ClearResponse)(nil),         // 34: blobd.v1.ClearResponse
+	(*VerifyRequest)(nil),         // 35: blobd.v1.VerifyRequest
+	(*Corruption)(nil),            // 36: blobd.v1.Corruption
+	(*VerifyResponse)(nil),        // 37: blobd.v1.VerifyResponse
+	(*PinRequest)(nil),            // 38: blobd.v1.PinRequest
+	(*PinResponse)(nil),           // 39: blobd.v1.PinResponse
+	(*UnpinRequest)(nil),          // 40: blobd.v1.UnpinRequest
+	(*UnpinResponse)(nil),         // 41: blobd.v1.UnpinResponse
+	(*LoginRequest)(nil),          // 42: blobd.v1.LoginRequest
+	(*Login)(nil),                 // 43: blobd.v1.Login
+	(*LoginResponse)(nil),         // 44: blobd.v1.LoginResponse
+	(*LogoutRequest)(nil),         // 45: blobd.v1.LogoutRequest
+	(*LogoutResponse)(nil),        // 46: blobd.v1.LogoutResponse
+	(*ListLoginsRequest)(nil),     // 47: blobd.v1.ListLoginsRequest
+	(*ListLoginsResponse)(nil),    // 48: blobd.v1.ListLoginsResponse
+	(*durationpb.Duration)(nil),   // 49: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 50: google.protobuf.Timestamp
 }
 var file_blobd_v1_blobd_proto_depIdxs = []int32{
-	38, // 0: blobd.v1.ReadOptions.max_age:type_name -> google.protobuf.Duration
-	38, // 1: blobd.v1.Resolution.age:type_name -> google.protobuf.Duration
+	49, // 0: blobd.v1.ReadOptions.max_age:type_name -> google.protobuf.Duration
+	49, // 1: blobd.v1.Resolution.age:type_name -> google.protobuf.Duration
 	1,  // 2: blobd.v1.Resolution.steps:type_name -> blobd.v1.Step
 	0,  // 3: blobd.v1.PullRequest.options:type_name -> blobd.v1.ReadOptions
 	2,  // 4: blobd.v1.PullResponse.resolution:type_name -> blobd.v1.Resolution
-	39, // 5: blobd.v1.Entry.modified:type_name -> google.protobuf.Timestamp
+	50, // 5: blobd.v1.Entry.modified:type_name -> google.protobuf.Timestamp
 	0,  // 6: blobd.v1.StatRequest.options:type_name -> blobd.v1.ReadOptions
 	2,  // 7: blobd.v1.StatResponse.resolution:type_name -> blobd.v1.Resolution
 	5,  // 8: blobd.v1.StatResponse.entry:type_name -> blobd.v1.Entry
@@ -2823,50 +3440,64 @@ var file_blobd_v1_blobd_proto_depIdxs = []int32{
 	2,  // 19: blobd.v1.FetchManifestResponse.resolution:type_name -> blobd.v1.Resolution
 	0,  // 20: blobd.v1.PrefetchRequest.options:type_name -> blobd.v1.ReadOptions
 	2,  // 21: blobd.v1.PrefetchResponse.resolution:type_name -> blobd.v1.Resolution
-	39, // 22: blobd.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
-	19, // 23: blobd.v1.StatusResponse.caches:type_name -> blobd.v1.CacheStatus
-	39, // 24: blobd.v1.Artifact.last_used:type_name -> google.protobuf.Timestamp
-	22, // 25: blobd.v1.ListArtifactsResponse.artifacts:type_name -> blobd.v1.Artifact
-	38, // 26: blobd.v1.PruneRequest.unused_for:type_name -> google.protobuf.Duration
-	25, // 27: blobd.v1.PruneResponse.kept:type_name -> blobd.v1.Kept
-	25, // 28: blobd.v1.RemoveResponse.kept:type_name -> blobd.v1.Kept
-	25, // 29: blobd.v1.ClearResponse.kept:type_name -> blobd.v1.Kept
-	32, // 30: blobd.v1.VerifyResponse.corruptions:type_name -> blobd.v1.Corruption
-	0,  // 31: blobd.v1.PinRequest.options:type_name -> blobd.v1.ReadOptions
-	2,  // 32: blobd.v1.PinResponse.resolution:type_name -> blobd.v1.Resolution
-	3,  // 33: blobd.v1.BlobdService.Pull:input_type -> blobd.v1.PullRequest
-	6,  // 34: blobd.v1.BlobdService.Stat:input_type -> blobd.v1.StatRequest
-	8,  // 35: blobd.v1.BlobdService.List:input_type -> blobd.v1.ListRequest
-	10, // 36: blobd.v1.BlobdService.ReadFile:input_type -> blobd.v1.ReadFileRequest
-	14, // 37: blobd.v1.BlobdService.FetchManifest:input_type -> blobd.v1.FetchManifestRequest
-	16, // 38: blobd.v1.BlobdService.Prefetch:input_type -> blobd.v1.PrefetchRequest
-	18, // 39: blobd.v1.AdminService.Status:input_type -> blobd.v1.StatusRequest
-	21, // 40: blobd.v1.AdminService.ListArtifacts:input_type -> blobd.v1.ListArtifactsRequest
-	24, // 41: blobd.v1.AdminService.Prune:input_type -> blobd.v1.PruneRequest
-	27, // 42: blobd.v1.AdminService.Remove:input_type -> blobd.v1.RemoveRequest
-	29, // 43: blobd.v1.AdminService.Clear:input_type -> blobd.v1.ClearRequest
-	31, // 44: blobd.v1.AdminService.Verify:input_type -> blobd.v1.VerifyRequest
-	34, // 45: blobd.v1.AdminService.Pin:input_type -> blobd.v1.PinRequest
-	36, // 46: blobd.v1.AdminService.Unpin:input_type -> blobd.v1.UnpinRequest
-	4,  // 47: blobd.v1.BlobdService.Pull:output_type -> blobd.v1.PullResponse
-	7,  // 48: blobd.v1.BlobdService.Stat:output_type -> blobd.v1.StatResponse
-	9,  // 49: blobd.v1.BlobdService.List:output_type -> blobd.v1.ListResponse
-	13, // 50: blobd.v1.BlobdService.ReadFile:output_type -> blobd.v1.ReadFileResponse
-	15, // 51: blobd.v1.BlobdService.FetchManifest:output_type -> blobd.v1.FetchManifestResponse
-	17, // 52: blobd.v1.BlobdService.Prefetch:output_type -> blobd.v1.PrefetchResponse
-	20, // 53: blobd.v1.AdminService.Status:output_type -> blobd.v1.StatusResponse
-	23, // 54: blobd.v1.AdminService.ListArtifacts:output_type -> blobd.v1.ListArtifactsResponse
-	26, // 55: blobd.v1.AdminService.Prune:output_type -> blobd.v1.PruneResponse
-	28, // 56: blobd.v1.AdminService.Remove:output_type -> blobd.v1.RemoveResponse
-	30, // 57: blobd.v1.AdminService.Clear:output_type -> blobd.v1.ClearResponse
-	33, // 58: blobd.v1.AdminService.Verify:output_type -> blobd.v1.VerifyResponse
-	35, // 59: blobd.v1.AdminService.Pin:output_type -> blobd.v1.PinResponse
-	37, // 60: blobd.v1.AdminService.Unpin:output_type -> blobd.v1.UnpinResponse
-	47, // [47:61] is the sub-list for method output_type
-	33, // [33:47] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	0,  // 22: blobd.v1.FetchURLRequest.options:type_name -> blobd.v1.ReadOptions
+	1,  // 23: blobd.v1.FetchURLSummary.steps:type_name -> blobd.v1.Step
+	19, // 24: blobd.v1.FetchURLResponse.header:type_name -> blobd.v1.FetchURLHeader
+	20, // 25: blobd.v1.FetchURLResponse.summary:type_name -> blobd.v1.FetchURLSummary
+	50, // 26: blobd.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
+	23, // 27: blobd.v1.StatusResponse.caches:type_name -> blobd.v1.CacheStatus
+	50, // 28: blobd.v1.Artifact.last_used:type_name -> google.protobuf.Timestamp
+	26, // 29: blobd.v1.ListArtifactsResponse.artifacts:type_name -> blobd.v1.Artifact
+	49, // 30: blobd.v1.PruneRequest.unused_for:type_name -> google.protobuf.Duration
+	29, // 31: blobd.v1.PruneResponse.kept:type_name -> blobd.v1.Kept
+	29, // 32: blobd.v1.RemoveResponse.kept:type_name -> blobd.v1.Kept
+	29, // 33: blobd.v1.ClearResponse.kept:type_name -> blobd.v1.Kept
+	36, // 34: blobd.v1.VerifyResponse.corruptions:type_name -> blobd.v1.Corruption
+	0,  // 35: blobd.v1.PinRequest.options:type_name -> blobd.v1.ReadOptions
+	2,  // 36: blobd.v1.PinResponse.resolution:type_name -> blobd.v1.Resolution
+	43, // 37: blobd.v1.LoginResponse.login:type_name -> blobd.v1.Login
+	43, // 38: blobd.v1.ListLoginsResponse.logins:type_name -> blobd.v1.Login
+	3,  // 39: blobd.v1.BlobdService.Pull:input_type -> blobd.v1.PullRequest
+	6,  // 40: blobd.v1.BlobdService.Stat:input_type -> blobd.v1.StatRequest
+	8,  // 41: blobd.v1.BlobdService.List:input_type -> blobd.v1.ListRequest
+	10, // 42: blobd.v1.BlobdService.ReadFile:input_type -> blobd.v1.ReadFileRequest
+	14, // 43: blobd.v1.BlobdService.FetchManifest:input_type -> blobd.v1.FetchManifestRequest
+	16, // 44: blobd.v1.BlobdService.Prefetch:input_type -> blobd.v1.PrefetchRequest
+	18, // 45: blobd.v1.BlobdService.FetchURL:input_type -> blobd.v1.FetchURLRequest
+	22, // 46: blobd.v1.AdminService.Status:input_type -> blobd.v1.StatusRequest
+	25, // 47: blobd.v1.AdminService.ListArtifacts:input_type -> blobd.v1.ListArtifactsRequest
+	28, // 48: blobd.v1.AdminService.Prune:input_type -> blobd.v1.PruneRequest
+	31, // 49: blobd.v1.AdminService.Remove:input_type -> blobd.v1.RemoveRequest
+	33, // 50: blobd.v1.AdminService.Clear:input_type -> blobd.v1.ClearRequest
+	35, // 51: blobd.v1.AdminService.Verify:input_type -> blobd.v1.VerifyRequest
+	38, // 52: blobd.v1.AdminService.Pin:input_type -> blobd.v1.PinRequest
+	40, // 53: blobd.v1.AdminService.Unpin:input_type -> blobd.v1.UnpinRequest
+	42, // 54: blobd.v1.AdminService.Login:input_type -> blobd.v1.LoginRequest
+	45, // 55: blobd.v1.AdminService.Logout:input_type -> blobd.v1.LogoutRequest
+	47, // 56: blobd.v1.AdminService.ListLogins:input_type -> blobd.v1.ListLoginsRequest
+	4,  // 57: blobd.v1.BlobdService.Pull:output_type -> blobd.v1.PullResponse
+	7,  // 58: blobd.v1.BlobdService.Stat:output_type -> blobd.v1.StatResponse
+	9,  // 59: blobd.v1.BlobdService.List:output_type -> blobd.v1.ListResponse
+	13, // 60: blobd.v1.BlobdService.ReadFile:output_type -> blobd.v1.ReadFileResponse
+	15, // 61: blobd.v1.BlobdService.FetchManifest:output_type -> blobd.v1.FetchManifestResponse
+	17, // 62: blobd.v1.BlobdService.Prefetch:output_type -> blobd.v1.PrefetchResponse
+	21, // 63: blobd.v1.BlobdService.FetchURL:output_type -> blobd.v1.FetchURLResponse
+	24, // 64: blobd.v1.AdminService.Status:output_type -> blobd.v1.StatusResponse
+	27, // 65: blobd.v1.AdminService.ListArtifacts:output_type -> blobd.v1.ListArtifactsResponse
+	30, // 66: blobd.v1.AdminService.Prune:output_type -> blobd.v1.PruneResponse
+	32, // 67: blobd.v1.AdminService.Remove:output_type -> blobd.v1.RemoveResponse
+	34, // 68: blobd.v1.AdminService.Clear:output_type -> blobd.v1.ClearResponse
+	37, // 69: blobd.v1.AdminService.Verify:output_type -> blobd.v1.VerifyResponse
+	39, // 70: blobd.v1.AdminService.Pin:output_type -> blobd.v1.PinResponse
+	41, // 71: blobd.v1.AdminService.Unpin:output_type -> blobd.v1.UnpinResponse
+	44, // 72: blobd.v1.AdminService.Login:output_type -> blobd.v1.LoginResponse
+	46, // 73: blobd.v1.AdminService.Logout:output_type -> blobd.v1.LogoutResponse
+	48, // 74: blobd.v1.AdminService.ListLogins:output_type -> blobd.v1.ListLoginsResponse
+	57, // [57:75] is the sub-list for method output_type
+	39, // [39:57] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_blobd_v1_blobd_proto_init() }
@@ -2875,13 +3506,14 @@ func file_blobd_v1_blobd_proto_init() {
 		return
 	}
 	file_blobd_v1_blobd_proto_msgTypes[10].OneofWrappers = []any{}
+	file_blobd_v1_blobd_proto_msgTypes[19].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_blobd_v1_blobd_proto_rawDesc), len(file_blobd_v1_blobd_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   38,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -31,6 +31,7 @@ const (
 	BlobdService_ReadFile_FullMethodName      = "/blobd.v1.BlobdService/ReadFile"
 	BlobdService_FetchManifest_FullMethodName = "/blobd.v1.BlobdService/FetchManifest"
 	BlobdService_Prefetch_FullMethodName      = "/blobd.v1.BlobdService/Prefetch"
+	BlobdService_FetchURL_FullMethodName      = "/blobd.v1.BlobdService/FetchURL"
 )
 
 // BlobdServiceClient is the client API for BlobdService service.
@@ -55,6 +56,9 @@ type BlobdServiceClient interface {
 	FetchManifest(ctx context.Context, in *FetchManifestRequest, opts ...grpc.CallOption) (*FetchManifestResponse, error)
 	// Prefetch brings files into the cache and streams its progress; the last message has done set.
 	Prefetch(ctx context.Context, in *PrefetchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PrefetchResponse], error)
+	// FetchURL streams the file at an address, whose sha256 the caller names. It is cached by that digest, as files of
+	// artifacts are; where the cache has it nobody is asked. The stream is like ReadFile's.
+	FetchURL(ctx context.Context, in *FetchURLRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchURLResponse], error)
 }
 
 type blobdServiceClient struct {
@@ -152,6 +156,25 @@ func (c *blobdServiceClient) Prefetch(ctx context.Context, in *PrefetchRequest, 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type BlobdService_PrefetchClient = grpc.ServerStreamingClient[PrefetchResponse]
 
+func (c *blobdServiceClient) FetchURL(ctx context.Context, in *FetchURLRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchURLResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &BlobdService_ServiceDesc.Streams[3], BlobdService_FetchURL_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[FetchURLRequest, FetchURLResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type BlobdService_FetchURLClient = grpc.ServerStreamingClient[FetchURLResponse]
+
 // BlobdServiceServer is the server API for BlobdService service.
 // All implementations must embed UnimplementedBlobdServiceServer
 // for forward compatibility.
@@ -174,6 +197,9 @@ type BlobdServiceServer interface {
 	FetchManifest(context.Context, *FetchManifestRequest) (*FetchManifestResponse, error)
 	// Prefetch brings files into the cache and streams its progress; the last message has done set.
 	Prefetch(*PrefetchRequest, grpc.ServerStreamingServer[PrefetchResponse]) error
+	// FetchURL streams the file at an address, whose sha256 the caller names. It is cached by that digest, as files of
+	// artifacts are; where the cache has it nobody is asked. The stream is like ReadFile's.
+	FetchURL(*FetchURLRequest, grpc.ServerStreamingServer[FetchURLResponse]) error
 	mustEmbedUnimplementedBlobdServiceServer()
 }
 
@@ -201,6 +227,9 @@ func (UnimplementedBlobdServiceServer) FetchManifest(context.Context, *FetchMani
 }
 func (UnimplementedBlobdServiceServer) Prefetch(*PrefetchRequest, grpc.ServerStreamingServer[PrefetchResponse]) error {
 	return status.Error(codes.Unimplemented, "method Prefetch not implemented")
+}
+func (UnimplementedBlobdServiceServer) FetchURL(*FetchURLRequest, grpc.ServerStreamingServer[FetchURLResponse]) error {
+	return status.Error(codes.Unimplemented, "method FetchURL not implemented")
 }
 func (UnimplementedBlobdServiceServer) mustEmbedUnimplementedBlobdServiceServer() {}
 func (UnimplementedBlobdServiceServer) testEmbeddedByValue()                      {}
@@ -310,6 +339,17 @@ func _BlobdService_Prefetch_Handler(srv interface{}, stream grpc.ServerStream) e
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type BlobdService_PrefetchServer = grpc.ServerStreamingServer[PrefetchResponse]
 
+func _BlobdService_FetchURL_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(FetchURLRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(BlobdServiceServer).FetchURL(m, &grpc.GenericServerStream[FetchURLRequest, FetchURLResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type BlobdService_FetchURLServer = grpc.ServerStreamingServer[FetchURLResponse]
+
 // BlobdService_ServiceDesc is the grpc.ServiceDesc for BlobdService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -346,6 +386,11 @@ var BlobdService_ServiceDesc = grpc.ServiceDesc{
 			Handler:       _BlobdService_Prefetch_Handler,
 			ServerStreams: true,
 		},
+		{
+			StreamName:    "FetchURL",
+			Handler:       _BlobdService_FetchURL_Handler,
+			ServerStreams: true,
+		},
 	},
 	Metadata: "blobd/v1/blobd.proto",
 }
@@ -359,6 +404,9 @@ const (
 	AdminService_Verify_FullMethodName        = "/blobd.v1.AdminService/Verify"
 	AdminService_Pin_FullMethodName           = "/blobd.v1.AdminService/Pin"
 	AdminService_Unpin_FullMethodName         = "/blobd.v1.AdminService/Unpin"
+	AdminService_Login_FullMethodName         = "/blobd.v1.AdminService/Login"
+	AdminService_Logout_FullMethodName        = "/blobd.v1.AdminService/Logout"
+	AdminService_ListLogins_FullMethodName    = "/blobd.v1.AdminService/ListLogins"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -384,6 +432,13 @@ type AdminServiceClient interface {
 	Pin(ctx context.Context, in *PinRequest, opts ...grpc.CallOption) (*PinResponse, error)
 	// Unpin ends a pin.
 	Unpin(ctx context.Context, in *UnpinRequest, opts ...grpc.CallOption) (*UnpinResponse, error)
+	// Login tries a login on a registry, and keeps it for the daemon's own requests. What the registry refuses is not kept.
+	// No call gives the secret back.
+	Login(ctx context.Context, in *LoginRequest, opts ...grpc.CallOption) (*LoginResponse, error)
+	// Logout forgets a login.
+	Logout(ctx context.Context, in *LogoutRequest, opts ...grpc.CallOption) (*LogoutResponse, error)
+	// ListLogins tells who is logged in where, of what Login keeps.
+	ListLogins(ctx context.Context, in *ListLoginsRequest, opts ...grpc.CallOption) (*ListLoginsResponse, error)
 }
 
 type adminServiceClient struct {
@@ -492,6 +547,36 @@ func (c *adminServiceClient) Unpin(ctx context.Context, in *UnpinRequest, opts .
 	return out, nil
 }
 
+func (c *adminServiceClient) Login(ctx context.Context, in *LoginRequest, opts ...grpc.CallOption) (*LoginResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LoginResponse)
+	err := c.cc.Invoke(ctx, AdminService_Login_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) Logout(ctx context.Context, in *LogoutRequest, opts ...grpc.CallOption) (*LogoutResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LogoutResponse)
+	err := c.cc.Invoke(ctx, AdminService_Logout_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ListLogins(ctx context.Context, in *ListLoginsRequest, opts ...grpc.CallOption) (*ListLoginsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListLoginsResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListLogins_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -515,6 +600,13 @@ type AdminServiceServer interface {
 	Pin(context.Context, *PinRequest) (*PinResponse, error)
 	// Unpin ends a pin.
 	Unpin(context.Context, *UnpinRequest) (*UnpinResponse, error)
+	// Login tries a login on a registry, and keeps it for the daemon's own requests. What the registry refuses is not kept.
+	// No call gives the secret back.
+	Login(context.Context, *LoginRequest) (*LoginResponse, error)
+	// Logout forgets a login.
+	Logout(context.Context, *LogoutRequest) (*LogoutResponse, error)
+	// ListLogins tells who is logged in where, of what Login keeps.
+	ListLogins(context.Context, *ListLoginsRequest) (*ListLoginsResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -548,6 +640,15 @@ func (UnimplementedAdminServiceServer) Pin(context.Context, *PinRequest) (*PinRe
 }
 func (UnimplementedAdminServiceServer) Unpin(context.Context, *UnpinRequest) (*UnpinResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Unpin not implemented")
+}
+func (UnimplementedAdminServiceServer) Login(context.Context, *LoginRequest) (*LoginResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Login not implemented")
+}
+func (UnimplementedAdminServiceServer) Logout(context.Context, *LogoutRequest) (*LogoutResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Logout not implemented")
+}
+func (UnimplementedAdminServiceServer) ListLogins(context.Context, *ListLoginsRequest) (*ListLoginsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListLogins not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -700,6 +801,60 @@ func _AdminService_Unpin_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_Login_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LoginRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).Login(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_Login_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).Login(ctx, req.(*LoginRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_Logout_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LogoutRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).Logout(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_Logout_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).Logout(ctx, req.(*LogoutRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ListLogins_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListLoginsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListLogins(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListLogins_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListLogins(ctx, req.(*ListLoginsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -730,6 +885,18 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Unpin",
 			Handler:    _AdminService_Unpin_Handler,
+		},
+		{
+			MethodName: "Login",
+			Handler:    _AdminService_Login_Handler,
+		},
+		{
+			MethodName: "Logout",
+			Handler:    _AdminService_Logout_Handler,
+		},
+		{
+			MethodName: "ListLogins",
+			Handler:    _AdminService_ListLogins_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
