@@ -195,7 +195,11 @@ func (d *download) follow(ctx context.Context, cancel context.CancelCauseFunc, g
 		req.Header.Set("Accept", "*/*")
 		req.Header.Set("Accept-Encoding", "identity") // the digest is of the file itself
 		if c.kind == kindRange {
-			req.Header.Set("Range", fmt.Sprintf("bytes=%d-", c.offset))
+			last := ""
+			if d.size >= 0 {
+				last = strconv.FormatInt(d.size-1, 10)
+			}
+			req.Header.Set("Range", fmt.Sprintf("bytes=%d-%s", c.offset, last))
 		}
 		res, err := g.exchange(req, cancel, c)
 		if err != nil {

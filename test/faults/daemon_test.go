@@ -155,6 +155,7 @@ type setup struct {
 	registries  map[string]fetcher.Registry
 	credentials string // a file of logins
 	limits      fetcher.Limits
+	urls        fetcher.URLs
 	policy      func(*pullthrough.Policy)
 	own         bool  // a registry of its own, which may be changed
 	maxSize     int64 // of the cache; 0 is as good as no limit
@@ -211,7 +212,7 @@ func start(t *testing.T, c *content, dir string, o setup) *world {
 		registries[name] = r
 	}
 	upstream := fetcher.Options{
-		Registries: registries, Credentials: logins, Limits: o.limits, Observer: w.metrics, Now: time.Now,
+		Registries: registries, Credentials: logins, Limits: o.limits, URLs: o.urls, Observer: w.metrics, Now: time.Now,
 		Log: slog.New(zapslog.NewHandler(log.Core())), Dial: w.net.dial,
 		Proxy: func(*http.Request) (*url.URL, error) { return nil, nil },
 	}
