@@ -58,12 +58,10 @@ const (
 	exitOther     = 1
 	exitIntegrity = 5
 	exitTimeout   = 8
-	exitPipe      = 128 + 13
 )
 
-// command runs one to its end, or, after before, to its death, and returns its stdout. The attempt's deadline is not that
-// of the command, which knows none.
-func (w *worker) command(ctx context.Context, t *attempt, args ...string) ([]byte, error) {
+// command runs one to its end and returns its stdout. It knows no deadline, and so has the longest that there is.
+func (w *worker) command(t *attempt, args ...string) ([]byte, error) {
 	t.deadline = patience
 	var stdout, stderr bytes.Buffer
 	cmd := w.daemon.host.Command(w.abort, append([]string{"-o", "json"}, args...)...)
@@ -119,14 +117,14 @@ func (w *worker) meant(t *attempt) []*archive {
 	return w.oracle.candidates(t.asked)
 }
 
-func (w *worker) cat(ctx context.Context, t *attempt) error {
+func (w *worker) cat(_ context.Context, t *attempt) error {
 	var names []string
 	for range 1 + w.rng.IntN(3) {
 		names = append(names, paths[w.rng.IntN(len(paths))])
 	}
 	t.tolerated = append(t.tolerated, fault.FileUnknown)
 	t.mayOverload()
-	got, err := w.command(ctx, t, slices.Concat([]string{"cat"}, t.flags(true), []string{t.text}, names)...)
+	got, err := w.command(t, slices.Concat([]string{"cat"}, t.flags(true), []string{t.text}, names)...)
 	may := w.meant(t)
 	if err != nil {
 		if reasonOf(err) == fault.FileUnknown && !slices.ContainsFunc(may, func(a *archive) bool { return a.lacks(names) }) {
@@ -172,12 +170,12 @@ func (w *worker) oneOf(may []*archive, is func(*archive) error) error {
 	return violated("%v", errors.Join(errs...))
 }
 
-func (w *worker) catRange(ctx context.Context, t *attempt) error {
+func (w *worker) catRange(_ context.Context, t *attempt) error {
 	name := paths[w.rng.IntN(len(paths))]
 	offset, length := w.rng.Int64N(small), w.rng.Int64N(2*block)
 	t.tolerated = append(t.tolerated, fault.FileUnknown, fault.OutOfRange)
 	t.mayOverload()
-	got, err := w.command(ctx, t, slices.Concat([]string{"cat"}, t.flags(true),
+	got, err := w.command(t, slices.Concat([]string{"cat"}, t.flags(true),
 		[]string{"--offset", fmt.Sprint(offset), "--length", fmt.Sprint(length), t.text, name})...)
 	may := w.meant(t)
 	if err != nil {
@@ -193,8 +191,8 @@ func (w *worker) catRange(ctx context.Context, t *attempt) error {
 	})
 }
 
-func (w *worker) ls(ctx context.Context, t *attempt) error {
-	got, err := w.command(ctx, t, slices.Concat([]string{"ls", "-R"}, t.flags(false), []string{t.text})...)
+func (w *worker) ls(_ context.Context, t *attempt) error {
+	got, err := w.command(t, slices.Concat([]string{"ls", "-R"}, t.flags(false), []string{t.text})...)
 	may := w.meant(t)
 	if err != nil {
 		return err
@@ -218,9 +216,9 @@ func (w *worker) ls(ctx context.Context, t *attempt) error {
 	})
 }
 
-func (w *worker) pullAll(ctx context.Context, t *attempt) error {
+func (w *worker) pullAll(_ context.Context, t *attempt) error {
 	t.mayOverload()
-	got, err := w.command(ctx, t, slices.Concat([]string{"pull", "--all"}, t.flags(true), []string{t.text})...)
+	got, err := w.command(t, slices.Concat([]string{"pull", "--all"}, t.flags(true), []string{t.text})...)
 	if err != nil {
 		return err
 	}
@@ -244,14 +242,14 @@ func (w *worker) killCat(ctx context.Context, t *attempt) error {
 	return nil
 }
 
-func (w *worker) status(ctx context.Context, t *attempt) error {
-	_, err := w.command(ctx, t, "status")
+func (w *worker) status(_ context.Context, t *attempt) error {
+	_, err := w.command(t, "status")
 	return err
 }
 
 // durably runs a command that changes what must outlive the daemon, which a full disk does not let it.
-func (w *worker) durably(ctx context.Context, t *attempt, args ...string) ([]byte, error) {
-	out, err := w.command(ctx, t, args...)
+func (w *worker) durably(t *attempt, args ...string) ([]byte, error) {
+	out, err := w.command(t, args...)
 	if now := time.Now(); w.blame.acted(noSpace, "", t.began, now) || w.blame.acted(noInodes, "", t.began, now) {
 		t.tolerated = append(t.tolerated, fault.LocalOverload)
 	}
@@ -290,18 +288,18 @@ func (w *worker) pin(ctx context.Context, t *attempt) error {
 		return w.unpin(ctx, t)
 	}
 	t.tolerated = append(t.tolerated, fault.PinBudget, fault.ArtifactUnknown) // of one that is removed meanwhile
-	_, err := w.durably(ctx, t, "pin", t.text)
+	_, err := w.durably(t, "pin", t.text)
 	return err
 }
 
-func (w *worker) unpin(ctx context.Context, t *attempt) error {
+func (w *worker) unpin(_ context.Context, t *attempt) error {
 	w.pins.mu.Lock()
 	if n := len(w.pins.list); n > 0 {
 		t.text = w.pins.list[0]
 	}
 	w.pins.mu.Unlock()
 	t.tolerated = append(t.tolerated, fault.ArtifactUnknown)
-	_, err := w.durably(ctx, t, "unpin", t.text)
+	_, err := w.durably(t, "unpin", t.text)
 	if err == nil || reasonOf(err) == fault.ArtifactUnknown {
 		w.pins.mu.Lock()
 		w.pins.list = slices.DeleteFunc(w.pins.list, func(one string) bool { return one == t.text })
@@ -310,27 +308,27 @@ func (w *worker) unpin(ctx context.Context, t *attempt) error {
 	return err
 }
 
-func (w *worker) prune(ctx context.Context, t *attempt) error {
+func (w *worker) prune(_ context.Context, t *attempt) error {
 	args := [][]string{{}, {"--target", "2MiB"}, {"--target", "0"}, {"--unused-for", "3s"}, {"--dry-run"}}[w.rng.IntN(5)]
-	_, err := w.command(ctx, t, append([]string{"cache", "prune"}, args...)...)
+	_, err := w.command(t, append([]string{"cache", "prune"}, args...)...)
 	return err
 }
 
-func (w *worker) clear(ctx context.Context, t *attempt) error {
+func (w *worker) clear(_ context.Context, t *attempt) error {
 	args := [][]string{{}, {"ref"}, {"content", "memory"}, {"block"}, {"manifest", "index"}}[w.rng.IntN(5)]
-	_, err := w.command(ctx, t, append([]string{"cache", "clear"}, args...)...)
+	_, err := w.command(t, append([]string{"cache", "clear"}, args...)...)
 	return err
 }
 
-func (w *worker) remove(ctx context.Context, t *attempt) error {
+func (w *worker) remove(_ context.Context, t *attempt) error {
 	t.tolerated = append(t.tolerated, fault.ArtifactUnknown, fault.Pinned)
-	_, err := w.durably(ctx, t, "cache", "rm", t.text)
+	_, err := w.durably(t, "cache", "rm", t.text)
 	return err
 }
 
 // verify finds what the disk or the registry made of the entries, and nothing else.
-func (w *worker) verify(ctx context.Context, t *attempt) error {
-	out, err := w.command(ctx, t, "cache", "verify")
+func (w *worker) verify(_ context.Context, t *attempt) error {
+	out, err := w.command(t, "cache", "verify")
 	if f, ok := errors.AsType[*failed](err); ok && f.exit == exitIntegrity {
 		if w.blame.count(flipped, truncated, rewritten, deleted) == 0 && !w.oracle.lying() {
 			return violated("verify finds something bad, and nothing was damaged: %s", out)
@@ -340,8 +338,8 @@ func (w *worker) verify(ctx context.Context, t *attempt) error {
 	return err
 }
 
-func (w *worker) listArtifacts(ctx context.Context, t *attempt) error {
-	out, err := w.command(ctx, t, "cache", "ls")
+func (w *worker) listArtifacts(_ context.Context, t *attempt) error {
+	out, err := w.command(t, "cache", "ls")
 	if err != nil {
 		return err
 	}

@@ -341,8 +341,8 @@ func (w *worker) prefetch(ctx context.Context, t *attempt) error {
 	return nil
 }
 
-// resolvedSometime is resolved for an answer that came some time ago: to be told that it took long, its age can't be held
-// against the time at which the call ended.
+// resolvedSometime is resolved for an answer whose moment is not known, since much was done after it: all that its reference
+// may have meant since the call began is right.
 func (w *worker) resolvedSometime(t *attempt, r client.Resolution) (*archive, error) {
 	if is := w.oracle.archive(digest.Digest(r.Digest)); is != nil {
 		t.ended = time.Now()

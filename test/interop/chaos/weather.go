@@ -48,17 +48,17 @@ var (
 	metadata = []registrytest.Kind{registrytest.Tag, registrytest.Manifest}
 	bodies   = []registrytest.Kind{registrytest.Manifest, registrytest.Blob, registrytest.Range}
 	ranges   = []registrytest.Kind{registrytest.Range}
-	asked4   = []registrytest.Kind{registrytest.Tag, registrytest.Manifest, registrytest.Blob, registrytest.Range}
+	requests = []registrytest.Kind{registrytest.Tag, registrytest.Manifest, registrytest.Blob, registrytest.Range}
 	logins   = []registrytest.Kind{registrytest.Token}
 )
 
 // troubles are all faults upstream.
 var troubles = []trouble{
-	{broken, asked4, false, statuses(500, 502, 503, 504)},
-	{refused, asked4, false, statuses(401, 403)},
-	{absent, asked4, false, statuses(404)},
-	{teapot, asked4, false, statuses(400, 418)},
-	{throttled, asked4, false, func(*weather, *http.Request) faultregistry.Act {
+	{broken, requests, false, statuses(500, 502, 503, 504)},
+	{refused, requests, false, statuses(401, 403)},
+	{absent, requests, false, statuses(404)},
+	{teapot, requests, false, statuses(400, 418)},
+	{throttled, requests, false, func(*weather, *http.Request) faultregistry.Act {
 		return faultregistry.Status(http.StatusTooManyRequests, "Retry-After", "1")
 	}},
 	{cut, bodies, false, func(w *weather, req *http.Request) faultregistry.Act { return faultregistry.Cut(w.somewhere(req)) }},
@@ -73,13 +73,13 @@ var troubles = []trouble{
 	}},
 	{noRange, ranges, true, always(faultregistry.NoRange)},
 	{page, metadata, false, always(faultregistry.Page)},
-	{loop, asked4, false, always(faultregistry.Loop)},
-	{stall, asked4, true, always(faultregistry.Stall)},
+	{loop, requests, false, always(faultregistry.Loop)},
+	{stall, requests, true, always(faultregistry.Stall)},
 	{stall, bodies, true, func(w *weather, req *http.Request) faultregistry.Act { return faultregistry.StallAt(w.somewhere(req)) }},
 	{trickle, bodies, true, func(w *weather, req *http.Request) faultregistry.Act {
 		return faultregistry.Trickle(w.somewhere(req), 100, 100*time.Millisecond)
 	}},
-	{late, asked4, false, func(w *weather, _ *http.Request) faultregistry.Act {
+	{late, requests, false, func(w *weather, _ *http.Request) faultregistry.Act {
 		return faultregistry.Delay(time.Duration(w.intN(2000))*time.Millisecond, faultregistry.Well)
 	}},
 	{noLogin, logins, false, statuses(401, 403, 500, 503)},
