@@ -54,10 +54,3 @@ func (b *Blocks) Open(d digest.Digest, size int64, create bool) (*store.Partial,
 	}
 	return b.class.OpenPartial(store.KeyOf(d), size, create)
 }
-
-// Remove drops the blob d, which is one file and held as that. One that is pinned or in use stays.
-func (b *Blocks) Remove(d digest.Digest) {
-	if valid(d) == nil {
-		_, _ = b.class.Remove(store.KeyOf(d), store.ReasonRemoved) // what stays is evicted when its time comes
-	}
-}

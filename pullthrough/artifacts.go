@@ -194,30 +194,29 @@ func (s *Service) keptTree(ctx context.Context, a cache.Artifact) (*archive.Tree
 	var list listing
 	var room *share
 	if l.index.Digest == "" {
-		if list, err = l.read(nil); err == nil {
-			room, err = s.indexRoom.take(ctx, l.memory)
-		}
+		list, err = l.read(nil)
 	} else {
 		list, room, err = s.cachedList(ctx, l)
 	}
 	if list == nil || err != nil {
 		return nil, nil, false
 	}
-	var members []bundle.Member
-	for _, b := range list.Bundles() {
-		more, ok := s.keptMembers(b)
-		if !ok {
-			room.release()
-			return nil, nil, false
-		}
-		members = append(members, more...)
+	bundles := list.Bundles()
+	memory, ok := s.keptTables(bundles)
+	if ok && room == nil {
+		room, err = s.indexRoom.take(ctx, l.memory+memory)
 	}
-	t, err := list.Tree(members)
-	if err != nil {
+	if room == nil || err != nil {
+		return nil, nil, false
+	}
+	var t *archive.Tree
+	if ok {
+		t, err = s.treeOf(ctx, list, memory, room, func(oci.Descriptor) ([]bundle.Member, error) { return nil, store.ErrNotFound })
+	}
+	if t == nil || err != nil {
 		room.release()
 		return nil, nil, false
 	}
-	room.shrink(t.MemoryBytes())
 	return t, room, true
 }
 

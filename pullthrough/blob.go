@@ -84,8 +84,7 @@ func (b *blob) release() {
 	switch {
 	case !last || b.partial == nil:
 	case b.doubled.Load():
-		b.partial.Close()
-		bs.svc.caches.Blocks.Remove(b.desc.Digest)
+		b.partial.Discard()
 	case b.filled.Load() && b.partial.Complete(): // what was forgotten since needs no check
 		bs.svc.goes(func() {
 			b.checkWhole(bs.svc.base)

@@ -65,6 +65,14 @@ func (r *blockReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// begin waits until the first byte can be read, so that nobody takes room while a registry is slow to begin.
+func (r *blockReader) begin() error {
+	if r.pos >= r.limit {
+		return nil
+	}
+	return r.load(int(r.pos / blockSize))
+}
+
 // atHand reports whether the next byte can be read without waiting.
 func (r *blockReader) atHand() bool {
 	i := int(r.pos / blockSize)

@@ -115,7 +115,7 @@ func (s *Service) small(ctx context.Context, scope oci.Scope, e *archive.Entry, 
 
 func (s *Service) readSmall(ctx context.Context, scope oci.Scope, e *archive.Entry, rng archive.Range, fresh bool) (smallContent, error) {
 	data := make([]byte, e.Size)
-	if rng.Whole {
+	if atOnce(e, rng) {
 		if err := s.readBlob(ctx, scope, *rng.Blob, data); err != nil {
 			return smallContent{}, err
 		}

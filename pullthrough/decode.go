@@ -94,7 +94,10 @@ func (d *decoding) openFrame(ctx context.Context, s *Service) error {
 
 // openMember passes over what stands before the entry in its bundle.
 func (d *decoding) openMember(ctx context.Context, s *Service) error {
-	var err error
+	err := d.blocks.begin()
+	if err != nil {
+		return err
+	}
 	if d.room, err = s.decodeRoom.take(ctx, decoderBytes); err != nil {
 		return err
 	}

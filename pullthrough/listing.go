@@ -20,6 +20,8 @@ const (
 	// maxLocked is the largest locked application in bytes: some 100,000 assets. Read, it takes up to lockedCost times that.
 	maxLocked  = 16 << 20
 	lockedCost = 5
+	// layerCost is what a layer that is a file takes, read, with its name and its place in the tree.
+	layerCost = 512
 )
 
 // layout says how the files of an artifact are found: which blob lists them, and how it is read.
@@ -45,7 +47,7 @@ func layoutOf(m oci.Manifest) (layout, error) {
 	}
 	locked, certain, ok := spin.Locked(m)
 	component, bare, err := spin.Component(m)
-	l := layout{read: func([]byte) (listing, error) { return settled{component}, err }}
+	l := layout{read: func([]byte) (listing, error) { return settled{component}, err }, memory: layerCost * int64(len(m.Layers))}
 	switch {
 	case ok:
 		l.index, l.limit, l.memory = locked, maxLocked, lockedCost*locked.Size

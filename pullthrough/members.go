@@ -11,41 +11,109 @@ import (
 	"github.com/blobd/blobd/internal/oci"
 )
 
-// What a bundle may hold: many times what Spin puts into one, and what membersBytes has room for.
 const (
-	maxMembers     = 100_000
-	maxMemberNames = 8 << 20
-	// membersBytes is what the table of the largest bundle takes while it is made.
-	membersBytes = 32 << 20
+	// What the bundles of an artifact may hold: a hundred times what Spin puts into one. The table of the largest takes up
+	// to membersBytes while it is made, of the 44 MiB that the room to decode has at the least.
+	maxMembers     = 50_000
+	maxMemberNames = 4 << 20
+	membersBytes   = 32 << 20
+	maxTables      = maxMembers*80 + maxMemberNames
+
+	// memberBytes is what a member takes of a table that is made, beside its name: itself, twice as its list grows, and its
+	// place among the names.
+	memberBytes = 256
+	// fewMembers is what finds place beside the decoder of a bundle.
+	fewMembers = decoderBytes * 3 / 4
+	// tableCost is what one byte of a table that is kept takes of memory at most: a member with a short name.
+	tableCost = 4
 )
 
 // bundleLimits bound what is unpacked.
 func bundleLimits() bundle.Limits { return bundle.Limits{Members: maxMembers, Names: maxMemberNames} }
 
-// members returns what is in a bundle, from the cache, else by decoding all of it.
-func (s *Service) members(ctx context.Context, scope oci.Scope, b oci.Descriptor, fresh bool) ([]bundle.Member, error) {
-	if !fresh {
-		if members, ok := s.keptMembers(b); ok {
-			return members, nil
+// errMany says that a bundle has more members than there is room for.
+var errMany = errors.New("too many members")
+
+// tables has the cache know what is in bundles, which are decoded for that where it does not, and returns what their
+// members will take of memory.
+func (s *Service) tables(ctx context.Context, scope oci.Scope, bundles []oci.Descriptor) (memory int64, err error) {
+	for _, b := range bundles {
+		more, err := s.table(ctx, scope, b)
+		if err != nil {
+			return 0, err
+		}
+		if memory += more; memory > tableCost*maxTables {
+			return 0, fault.New(fault.IndexInvalid, "bundle %s: with the bundles before it, it has more than %d members", b.Digest, maxMembers)
 		}
 	}
-	return s.tables.do(ctx, objectKey{scope, b.Digest, fresh}, func(ctx context.Context) ([]bundle.Member, error) {
-		room, err := s.decodeRoom.take(ctx, membersBytes)
-		if err != nil {
-			return nil, err
-		}
-		defer room.release()
-		members, err := s.readMembers(ctx, scope, b, fresh)
+	return memory, nil
+}
+
+// table is tables for one bundle.
+func (s *Service) table(ctx context.Context, scope oci.Scope, b oci.Descriptor) (int64, error) {
+	if memory, ok := s.keptTables([]oci.Descriptor{b}); ok {
+		return memory, nil
+	}
+	return s.deriving.do(ctx, objectKey{scope: scope, digest: b.Digest}, func(ctx context.Context) (int64, error) {
+		raw, err := s.derive(ctx, scope, b, false)
 		if errors.Is(err, fault.DigestMismatch) {
-			members, err = s.readMembers(ctx, scope, b, true) // once more, past the cache
+			raw, err = s.derive(ctx, scope, b, true) // once more, past the cache
 		}
 		if err != nil {
 			s.denied(scope, err)
-			return nil, err
+			return 0, err
 		}
-		_ = s.caches.Indexes.PutDerived(ctx, b.Digest, cache.MembersDeriver, cache.MembersVersion, bundle.Marshal(members))
-		return members, nil
+		_ = s.caches.Indexes.PutDerived(ctx, b.Digest, cache.MembersDeriver, cache.MembersVersion, raw)
+		return tableCost * int64(len(raw)), nil
 	})
+}
+
+// derive makes a bundle's table. Until all of the bundle has come it takes little of the room to decode: a registry may
+// be slow.
+func (s *Service) derive(ctx context.Context, scope oci.Scope, b oci.Descriptor, fresh bool) ([]byte, error) {
+	members, err := s.readMembers(ctx, scope, b, fresh, decoderBytes, fewMembers)
+	if errors.Is(err, errMany) {
+		members, err = s.readMembers(ctx, scope, b, false, membersBytes, membersBytes)
+	}
+	return bundle.Marshal(members), err
+}
+
+// readMembers decodes a bundle to its end, with so much of the room to decode, of which the members may take most.
+func (s *Service) readMembers(
+	ctx context.Context, scope oci.Scope, b oci.Descriptor, fresh bool, share, most int64,
+) ([]bundle.Member, error) {
+	r := s.openBundle(ctx, scope, b, fresh)
+	defer r.close()
+	if err := r.begin(); err != nil {
+		return nil, err
+	}
+	room, err := s.decodeRoom.take(ctx, share)
+	if err != nil {
+		return nil, err
+	}
+	defer room.release()
+	members, err := bundle.Read(r, &b, bundleLimits(), func(m *bundle.Member, _ io.Reader) error {
+		if most -= memberBytes + int64(len(m.Name)); most < 0 {
+			return errMany
+		}
+		return nil
+	})
+	if cause := r.check(); cause != nil {
+		return nil, cause
+	}
+	return members, err
+}
+
+// keptTables is tables from the cache alone; ok is false where it does not know all of them.
+func (s *Service) keptTables(bundles []oci.Descriptor) (memory int64, ok bool) {
+	for _, b := range bundles {
+		raw, ok := s.caches.Indexes.GetDerived(b.Digest, cache.MembersDeriver, cache.MembersVersion)
+		if !ok {
+			return 0, false
+		}
+		memory += tableCost * int64(len(raw))
+	}
+	return memory, true
 }
 
 // keptMembers returns what is in a bundle as the cache knows it.
@@ -56,16 +124,6 @@ func (s *Service) keptMembers(b oci.Descriptor) ([]bundle.Member, bool) {
 	}
 	members, err := bundle.Unmarshal(raw, &b)
 	return members, err == nil
-}
-
-func (s *Service) readMembers(ctx context.Context, scope oci.Scope, b oci.Descriptor, fresh bool) ([]bundle.Member, error) {
-	r := s.openBundle(ctx, scope, b, fresh)
-	defer r.close()
-	members, err := bundle.Read(r, &b, bundleLimits(), nil)
-	if cause := r.check(); cause != nil {
-		return nil, cause
-	}
-	return members, err
 }
 
 // bundleReader reads a bundle through its blocks, and checks its digest at its end.
@@ -98,13 +156,15 @@ func (r *bundleReader) Read(p []byte) (int, error) {
 // check reads what is left and reports what was wrong with the bundle's bytes, which says more than what they decoded
 // to: that they did not come, or that they are others than its digest names. Then they are forgotten.
 func (r *bundleReader) check() error {
-	_, _ = io.Copy(io.Discard, r)
+	if r.err == nil {
+		_, _ = io.Copy(io.Discard, r)
+	}
 	switch {
 	case r.err != nil:
 		return r.err
 	case !r.verified():
 		r.blob.forget(0, r.blob.desc.Size)
-		return fault.New(fault.DigestMismatch, "blob %s: its bytes have another digest", r.blob.desc.Digest).
+		return fault.New(fault.DigestMismatch, "bundle %s: its bytes have another digest", r.blob.desc.Digest).
 			Try("if it stays so, the artifact or its registry is damaged: push it again")
 	}
 	return nil

@@ -61,11 +61,21 @@ func (s *Service) Prefetch(ctx context.Context, a *Archive, patterns []string, o
 // unkept counts the files that the cache does not hold: it had no room for them, or gave their room to others since.
 func (s *Service) unkept(entries []*archive.Entry) (n int64) {
 	for _, e := range entries {
-		if e.Size > 0 && !(e.HasSum && s.caches.Content.Contains(sumDigest(e))) {
+		if e.Size > 0 && !s.keeps(e) {
 			n++
 		}
 	}
 	return n
+}
+
+// keeps reports whether the cache holds all of a file.
+func (s *Service) keeps(e *archive.Entry) bool {
+	if e.HasSum {
+		return s.caches.Content.Contains(sumDigest(e))
+	}
+	b := s.blobs.acquire(*rangeOf(e).Blob) // it is a blob of another digest, and stays that
+	defer b.release()
+	return b.partial != nil && b.partial.Complete()
 }
 
 // tally counts what several goroutines have done.
@@ -214,7 +224,7 @@ func (s *Service) carry(ctx context.Context, a *Archive, entries []*archive.Entr
 	var end int64
 	for _, e := range entries {
 		r, ok := e.Locator.(archive.Range)
-		if !ok || r.Length == 0 || r.Whole && e.Size <= smallFile { // which no blocks are kept of
+		if !ok || r.Length == 0 || atOnce(e, r) { // which no blocks are kept of
 			continue
 		}
 		if first.Blob == nil {

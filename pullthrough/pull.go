@@ -210,7 +210,7 @@ func (s *Service) readTree(ctx context.Context, scope oci.Scope, l layout, fresh
 			Try("raise max_index_size, if it is below %d", max(l.limit, l.index.Size))
 	}
 	if l.index.Digest == "" {
-		return s.listTree(ctx, scope, l, fresh)
+		return s.listTree(ctx, scope, l)
 	}
 	if !fresh {
 		t, room, err := s.cachedTree(ctx, scope, l)
@@ -237,14 +237,13 @@ func (s *Service) readTree(ctx context.Context, scope oci.Scope, l layout, fresh
 		return sourced{}, nil, err
 	}
 	list, err := l.read(raw)
-	if err == nil {
-		f.keep()
-	}
 	var t *archive.Tree
 	if err == nil {
-		t, err = s.listed(ctx, scope, list, fresh, room)
+		t, err = s.listed(ctx, scope, list, room)
 	}
-	if err != nil {
+	if err == nil {
+		f.keep()
+	} else {
 		room.release()
 		if fault.ReasonOf(err) != fault.IndexInvalid {
 			return sourced{}, nil, err
@@ -256,20 +255,25 @@ func (s *Service) readTree(ctx context.Context, scope oci.Scope, l layout, fresh
 }
 
 // listTree is readTree for an artifact whose manifest lists its files.
-func (s *Service) listTree(ctx context.Context, scope oci.Scope, l layout, fresh bool) (sourced, *share, error) {
-	room, err := s.indexRoom.take(ctx, l.memory)
+func (s *Service) listTree(ctx context.Context, scope oci.Scope, l layout) (sourced, *share, error) {
+	list, err := l.read(nil)
 	if err != nil {
 		return sourced{}, nil, err
 	}
-	list, err := l.read(nil)
-	if err == nil {
-		var t *archive.Tree
-		if t, err = s.listed(ctx, scope, list, fresh, room); err == nil {
-			return sourced{t, "derived"}, room, nil
-		}
+	memory, err := s.tables(ctx, scope, list.Bundles())
+	if err != nil {
+		return sourced{}, nil, err
 	}
-	room.release()
-	return sourced{}, nil, err
+	room, err := s.indexRoom.take(ctx, l.memory+memory)
+	if err != nil {
+		return sourced{}, nil, err
+	}
+	t, err := s.listed(ctx, scope, list, room)
+	if err != nil {
+		room.release()
+		return sourced{}, nil, err
+	}
+	return sourced{t, "derived"}, room, nil
 }
 
 // cachedTree is readTree from an index of the cache; the tree is nil where that is not there or can't be read.
@@ -278,7 +282,7 @@ func (s *Service) cachedTree(ctx context.Context, scope oci.Scope, l layout) (so
 	if list == nil || err != nil {
 		return sourced{}, nil, err
 	}
-	t, err := s.listed(ctx, scope, list, false, room)
+	t, err := s.listed(ctx, scope, list, room)
 	if err != nil {
 		room.release()
 		return sourced{}, nil, err
@@ -306,12 +310,32 @@ func (s *Service) cachedList(ctx context.Context, l layout) (listing, *share, er
 
 // listed makes the tree of a listing, and leaves room as large as what stays of it. What is in the listing's bundles is
 // asked of the cache, else of upstream.
-func (s *Service) listed(ctx context.Context, scope oci.Scope, list listing, fresh bool, room *share) (*archive.Tree, error) {
+func (s *Service) listed(ctx context.Context, scope oci.Scope, list listing, room *share) (*archive.Tree, error) {
+	memory, err := s.tables(ctx, scope, list.Bundles())
+	if err != nil {
+		return nil, err
+	}
+	return s.treeOf(ctx, list, memory, room, func(b oci.Descriptor) ([]bundle.Member, error) {
+		return s.readMembers(ctx, scope, b, false, 0, membersBytes)
+	})
+}
+
+// treeOf is listed once the tables of the bundles are kept, and take that much memory; unkept answers for one that is not.
+func (s *Service) treeOf(
+	ctx context.Context, list listing, memory int64, room *share, unkept func(oci.Descriptor) ([]bundle.Member, error),
+) (*archive.Tree, error) {
+	decoding, err := s.decodeRoom.take(ctx, memory)
+	if err != nil {
+		return nil, err
+	}
+	defer decoding.release()
 	var members []bundle.Member
 	for _, b := range list.Bundles() {
-		more, err := s.members(ctx, scope, b, fresh)
-		if err != nil {
-			return nil, err
+		more, ok := s.keptMembers(b)
+		if !ok {
+			if more, err = unkept(b); err != nil {
+				return nil, err
+			}
 		}
 		members = append(members, more...)
 	}

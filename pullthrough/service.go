@@ -20,7 +20,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/blobd/blobd/archive"
-	"github.com/blobd/blobd/archive/bundle"
 	"github.com/blobd/blobd/cache"
 	"github.com/blobd/blobd/internal/oci"
 )
@@ -152,7 +151,7 @@ type Service struct {
 	tags      *group[tagKey, cache.Ref]
 	manifests *group[objectKey, *manifest]
 	trees     *group[objectKey, sourced]
-	tables    *group[objectKey, []bundle.Member]
+	deriving  *group[objectKey, int64]
 	smalls    *group[contentKey, smallContent]
 	live      liveTrees
 	blobs     *blobs
@@ -185,7 +184,7 @@ func New(caches *cache.Caches, up Upstream, policy Policy, obs Observer, now fun
 	s.tags = newGroup[tagKey, cache.Ref](s)
 	s.manifests = newGroup[objectKey, *manifest](s)
 	s.trees = newGroup[objectKey, sourced](s)
-	s.tables = newGroup[objectKey, []bundle.Member](s)
+	s.deriving = newGroup[objectKey, int64](s)
 	s.smalls = newGroup[contentKey, smallContent](s)
 	s.blobs = &blobs{svc: s, open: make(map[blobKey]*blob)}
 	s.decoders = newDecoders()

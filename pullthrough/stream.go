@@ -95,6 +95,10 @@ func (s *Service) Open(ctx context.Context, a *Archive, path string, offset, len
 		return st, nil
 	}
 	rng := rangeOf(e)
+	if rng.Codec == archive.TarGzip && e.Size == 0 { // nothing stands for it in any cache
+		st.src = newBytesSource(nil, "content")
+		return st, nil
+	}
 	flight := &flightSource{ctx: ctx, svc: s, scope: a.scope, entry: e, rng: rng, pos: offset, limit: offset + length}
 	if src, ok := s.cachedContent(a, flight, o); ok {
 		st.src = src
@@ -117,7 +121,7 @@ func (s *Service) Open(ctx context.Context, a *Archive, path string, offset, len
 	}
 	mustVerify := o.RequireVerified || s.policy.Load().RequireVerified(a.Reference)
 	switch part := length < e.Size; {
-	case part && rng.Codec == archive.Stored && !mustVerify && !(rng.Whole && e.Size <= smallFile):
+	case part && rng.Codec == archive.Stored && !mustVerify && !atOnce(e, rng):
 		b := s.blobs.acquire(*rng.Blob)
 		if fresh {
 			b.forget(rng.Offset+offset, length)
@@ -149,6 +153,10 @@ func rangeOf(e *archive.Entry) archive.Range {
 	}
 	return e.Locator.(archive.Range)
 }
+
+// atOnce reports whether a file is a blob that comes in one piece: it is small, and kept as content. One that has no
+// digest of the kind that content has is kept as blocks.
+func atOnce(e *archive.Entry, rng archive.Range) bool { return rng.Whole && e.HasSum && e.Size <= smallFile }
 
 // cachedContent answers from memory or the content cache; flight is what goes on where the disk fails midway.
 func (s *Service) cachedContent(a *Archive, flight *flightSource, o Options) (source, bool) {

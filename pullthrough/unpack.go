@@ -1,6 +1,7 @@
 package pullthrough
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/blobd/blobd/archive"
 	"github.com/blobd/blobd/archive/bundle"
+	"github.com/blobd/blobd/cache/store"
 	"github.com/blobd/blobd/internal/fault"
 	"github.com/blobd/blobd/internal/oci"
 )
@@ -21,7 +23,7 @@ type unpacking struct {
 	bundle oci.Descriptor
 	scope  oci.Scope
 	fresh  bool
-	wanted []*archive.Entry // those of one tree that are in it, by offset
+	wanted []*archive.Entry // those of one tree that are in it, by offset; of those that share a member, one
 	feed   *feed            // a chunk for each of wanted
 }
 
@@ -42,9 +44,10 @@ func (s *Service) unpack(ctx context.Context, a *Archive, e *archive.Entry, fres
 	}
 }
 
-func byOffset(a, b *archive.Entry) int {
-	return cmp.Compare(a.Locator.(archive.Member).Offset, b.Locator.(archive.Member).Offset)
-}
+func byOffset(a, b *archive.Entry) int { return cmp.Compare(offsetOf(a), offsetOf(b)) }
+
+// offsetOf is where a member's data begins in its bundle.
+func offsetOf(e *archive.Entry) int64 { return e.Locator.(archive.Member).Offset }
 
 // joinUnpacking follows the unpacking of a bundle from its start, beginning one where there is none.
 func (s *Service) joinUnpacking(a *Archive, b oci.Descriptor, fresh bool) (*unpacking, *follower) {
@@ -59,11 +62,12 @@ func (s *Service) joinUnpacking(a *Archive, b oci.Descriptor, fresh bool) (*unpa
 	}
 	u := &unpacking{svc: s, bundle: b, scope: a.scope, fresh: fresh}
 	for e := range a.Tree.All() {
-		if m, ok := e.Locator.(archive.Member); ok && m.Blob.Digest == b.Digest {
+		if m, ok := e.Locator.(archive.Member); ok && m.Blob.Digest == b.Digest && e.Size > 0 {
 			u.wanted = append(u.wanted, e)
 		}
 	}
-	slices.SortFunc(u.wanted, byOffset)
+	slices.SortStableFunc(u.wanted, byOffset)
+	u.wanted = slices.CompactFunc(u.wanted, func(a, b *archive.Entry) bool { return offsetOf(a) == offsetOf(b) })
 	ctx, cancel := context.WithCancel(s.base)
 	u.feed = newLingeringFeed(s.decodeRoom, cancel)
 	fo, _ := u.feed.join(0)
@@ -88,51 +92,86 @@ func (u *unpacking) run(ctx context.Context, key objectKey) {
 	u.feed.end(err)
 }
 
-// transfer decodes the bundle and keeps what is wanted of it.
+// transfer decodes the bundle and keeps what is wanted of it, which its table says where to find.
 func (u *unpacking) transfer(ctx context.Context) error {
 	s := u.svc
+	r := s.openBundle(ctx, u.scope, u.bundle, u.fresh)
+	defer r.close()
+	if err := r.begin(); err != nil {
+		return err
+	}
 	room, err := s.decodeRoom.take(ctx, decoderBytes)
 	if err != nil {
 		return err
 	}
 	defer room.release()
-	r := s.openBundle(ctx, u.scope, u.bundle, u.fresh)
-	defer r.close()
-	next := 0
-	_, err = bundle.Read(r, &u.bundle, bundleLimits(), func(m *bundle.Member, content io.Reader) error {
-		if next == len(u.wanted) || u.wanted[next].Locator.(archive.Member).Offset != m.Offset {
-			return nil
-		}
-		err := u.keep(ctx, u.wanted[next], content, r.blob)
-		next++
-		u.feed.publish()
-		return err
-	})
+	err = u.keepAll(ctx, bundle.Decode(r, &u.bundle, bundleLimits()), r.blob)
 	if cause := r.check(); cause != nil {
 		return cause
 	}
 	return err
 }
 
-// keep writes one file into the content cache, if it is what the tree says and the cache has room.
+func (u *unpacking) keepAll(ctx context.Context, tar io.Reader, b *blob) error {
+	var pos int64
+	for _, e := range u.wanted {
+		offset := offsetOf(e)
+		if _, err := io.CopyN(io.Discard, tar, offset-pos); err != nil {
+			return u.bad(e, err)
+		}
+		content := io.LimitReader(tar, e.Size)
+		if err := u.keep(ctx, e, content, b); err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.Discard, content); err != nil {
+			return u.bad(e, err)
+		}
+		pos = offset + e.Size
+		u.feed.publish()
+	}
+	return nil
+}
+
+func (u *unpacking) bad(e *archive.Entry, cause error) error {
+	return fault.Wrap(fault.DigestMismatch, cause, "file %q in bundle %s: it is not what the bundle's table says", e.Path, u.bundle.Digest)
+}
+
+// keep writes one file into the content cache, or, a small one that finds no room there, into memory, if it is what the
+// tree says.
 func (u *unpacking) keep(ctx context.Context, e *archive.Entry, content io.Reader, b *blob) error {
 	s := u.svc
-	if !u.fresh && s.caches.Content.Contains(sumDigest(e)) {
+	here := !u.fresh && s.caches.Content.Contains(sumDigest(e))
+	if here && !s.policy.Load().TrustPerScope {
 		return nil
 	}
-	w, err := s.create(ctx, e)
-	if err != nil {
+	sum := sha256.New()
+	var to io.Writer = sum
+	var file *store.Writer
+	var data bytes.Buffer
+	if !here {
+		if w, err := s.create(ctx, e); err == nil {
+			defer w.Close()
+			file, to = w, io.MultiWriter(sum, w)
+		} else if e.Size <= smallFile {
+			to = io.MultiWriter(sum, &data)
+		}
+	}
+	disk := diskWriter{w: to}
+	n, err := io.Copy(&disk, content)
+	if disk.err != nil {
 		return ctx.Err() // it stays in the bundle
 	}
-	defer w.Close()
-	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(w, sum), io.LimitReader(content, e.Size))
-	if err != nil {
-		return ctx.Err() // of the disk; what is wrong with the bundle, its reader says
+	if err != nil || n != e.Size || [32]byte(sum.Sum(nil)) != e.Sum {
+		return u.bad(e, err)
 	}
-	if n != e.Size || [32]byte(sum.Sum(nil)) != e.Sum {
-		return fault.New(fault.DigestMismatch, "file %q in blob %s: its sha256 is not the one in its index", e.Path, u.bundle.Digest)
+	switch {
+	case file != nil:
+		s.kept(file.Commit(), u.scope, e, b)
+	case here:
+		s.caches.Catalogue.Prove(u.scope, sumDigest(e))
+	case e.Size <= smallFile:
+		s.caches.Catalogue.Prove(u.scope, sumDigest(e))
+		s.remember(e, data.Bytes())
 	}
-	s.kept(w.Commit(), u.scope, e, b)
 	return nil
 }

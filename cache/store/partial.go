@@ -447,6 +447,19 @@ func (p *Partial) Demote() {
 	}
 }
 
+// Discard closes the partial and removes it, pinned or not: its bytes are held elsewhere. Who else has it open can go on
+// reading it.
+func (p *Partial) Discard() error {
+	s := p.st.c.s
+	s.mu.Lock()
+	gone := p.h.gone
+	s.mu.Unlock()
+	if !gone { // else another may be in its place
+		_, _ = s.drop(p.h.ref, ReasonRemoved, true) // one that the disk won't remove is evicted when its time comes
+	}
+	return p.Close()
+}
+
 // Close lets go of the partial. A second call does nothing; no other method may be called after it.
 func (p *Partial) Close() error {
 	if p.closed.Swap(true) {

@@ -47,7 +47,7 @@ var rooms = map[string][]string{
 var vocabulary = []string{"internal/oci", "internal/fault"}
 
 // testSupport is for tests alone: no room imports it, but for itself.
-var testSupport = []string{"internal/registrytest", "internal/faultregistry", "internal/archivetest", "internal/testneed", "client/clienttest", "cache/store/storetest"}
+var testSupport = []string{"internal/registrytest", "internal/faultregistry", "internal/archivetest", "internal/spintest", "internal/testneed", "client/clienttest", "cache/store/storetest"}
 
 // foreign says, for libraries that must stay where they are, in which rooms.
 var foreign = map[string][]string{
