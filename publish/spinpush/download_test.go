@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -137,5 +140,47 @@ func TestDownloadEnds(t *testing.T) {
 	dir := folder(t, map[string]string{"spin.toml": remote(server.URL, "x", "a")})
 	if _, err := spinpush.Pack(ctx, dir, spinpush.Options{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// trickling is a server that sends a byte, and after each pause another one, until the caller has enough of it.
+type trickling struct {
+	req   *http.Request
+	body  string
+	pause time.Duration
+}
+
+func (s *trickling) RoundTrip(req *http.Request) (*http.Response, error) {
+	s.req = req
+	return &http.Response{StatusCode: http.StatusOK, ContentLength: -1, Body: io.NopCloser(s), Request: req}, nil
+}
+
+func (s *trickling) Read(b []byte) (int, error) {
+	select {
+	case <-s.req.Context().Done():
+		return 0, s.req.Context().Err()
+	case <-time.After(s.pause):
+	}
+	if s.body == "" {
+		return 0, io.EOF
+	}
+	b[0], s.body = s.body[0], s.body[1:]
+	return 1, nil
+}
+
+// TestDownloadStalls has a server that is slow, which may be, and one that falls silent.
+func TestDownloadStalls(t *testing.T) {
+	body := wasm("slow")
+	dir := folder(t, map[string]string{"spin.toml": remote("https://a.example/", body, "a")})
+	for pause, want := range map[time.Duration]error{50 * time.Second: nil, time.Hour: fault.UpstreamSlow} {
+		synctest.Test(t, func(t *testing.T) {
+			app, err := spinpush.Pack(t.Context(), dir, spinpush.Options{Transport: &trickling{body: body, pause: pause}})
+			if !errors.Is(err, want) {
+				t.Errorf("a byte in %s: %v", pause, err)
+			}
+			if err == nil {
+				app.Close()
+			}
+		})
 	}
 }

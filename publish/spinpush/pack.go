@@ -80,6 +80,9 @@ func (p *packer) part(ctx context.Context, c *component) (x part, err error) {
 	}
 	p.app.Size += x.wasm.blob.Size
 	for _, a := range x.assets {
+		if ctx.Err() != nil {
+			return x, context.Cause(ctx)
+		}
 		f, err := read(ctx, p.folder.on(a.file), a.file, spin.MediaTypeData)
 		if err != nil {
 			return x, err
