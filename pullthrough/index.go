@@ -20,10 +20,37 @@ type fetchedIndex struct {
 	room   *share // of raw
 }
 
+// bringIndex reads an index from upstream, and takes its bytes. When wrong ones come they are fetched once more from
+// scratch, and when the disk gives back others than it was given, once more past it.
+func (s *Service) bringIndex(ctx context.Context, scope oci.Scope, l layout) (*fetchedIndex, []byte, *share, error) {
+	onDisk := true
+	for {
+		f, err := s.fetchIndex(ctx, scope, l, onDisk)
+		if errors.Is(err, fault.DigestMismatch) {
+			f, err = s.fetchIndex(ctx, scope, l, onDisk)
+		}
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		raw, room, err := f.take(ctx, s)
+		if err == nil {
+			return f, raw, room, nil
+		}
+		f.close()
+		if !errors.Is(err, errSpoilt) {
+			return nil, nil, nil, err
+		}
+		onDisk = false
+	}
+}
+
+// errSpoilt: the disk does not give back what it was given. What is in memory never ends in it.
+var errSpoilt = errors.New("the disk gave back other bytes")
+
 // fetchIndex reads an index from upstream to its end, where its digest is checked.
-func (s *Service) fetchIndex(ctx context.Context, scope oci.Scope, l layout) (*fetchedIndex, error) {
+func (s *Service) fetchIndex(ctx context.Context, scope oci.Scope, l layout, onDisk bool) (*fetchedIndex, error) {
 	index := l.index
-	if file, err := s.caches.Indexes.Create(ctx, index.Digest, index.Size); err == nil {
+	if file, err := s.createIndex(ctx, index, onDisk); err == nil {
 		f := &fetchedIndex{desc: index, memory: l.memory, file: file}
 		disk := &diskWriter{w: file}
 		err := s.fetchIndexInto(ctx, scope, index, func(body io.Reader) error {
@@ -60,6 +87,14 @@ func (s *Service) fetchIndex(ctx context.Context, scope oci.Scope, l layout) (*f
 	return f, nil
 }
 
+// createIndex makes room for an index on disk, where that is wanted.
+func (s *Service) createIndex(ctx context.Context, index oci.Descriptor, wanted bool) (*store.Writer, error) {
+	if !wanted {
+		return nil, store.ErrOff
+	}
+	return s.caches.Indexes.Create(ctx, index.Digest, index.Size)
+}
+
 func (s *Service) fetchIndexInto(ctx context.Context, scope oci.Scope, index oci.Descriptor, read func(io.Reader) error) error {
 	body, err := s.up.Blob(ctx, scope, index)
 	if err != nil {
@@ -69,7 +104,7 @@ func (s *Service) fetchIndexInto(ctx context.Context, scope oci.Scope, index oci
 	return read(body)
 }
 
-// take returns the index's bytes, and the share that they are in.
+// take returns the index's bytes, and the share that they are in. It fails with errSpoilt, or for want of memory.
 func (f *fetchedIndex) take(ctx context.Context, s *Service) ([]byte, *share, error) {
 	if f.file == nil {
 		room := f.room
@@ -83,11 +118,11 @@ func (f *fetchedIndex) take(ctx context.Context, s *Service) ([]byte, *share, er
 	raw := make([]byte, f.desc.Size)
 	if _, err := f.file.ReadAt(raw, 0); err != nil && err != io.EOF {
 		room.release()
-		return nil, nil, err
+		return nil, nil, errSpoilt
 	}
 	if got := f.desc.Digest.Algorithm().FromBytes(raw); got != f.desc.Digest {
 		room.release()
-		return nil, nil, fault.New(fault.DigestMismatch, "index %s: the disk gave back other bytes", f.desc.Digest).Try("check the disk of the cache")
+		return nil, nil, errSpoilt
 	}
 	return raw, room, nil
 }

@@ -2,7 +2,6 @@ package pullthrough
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -223,19 +222,12 @@ func (s *Service) readTree(ctx context.Context, scope oci.Scope, l layout, fresh
 		}
 		s.obs.CacheRequest("index", "miss")
 	}
-	f, err := s.fetchIndex(ctx, scope, l)
-	if errors.Is(err, fault.DigestMismatch) {
-		f, err = s.fetchIndex(ctx, scope, l) // wrong bytes came: once more, from scratch
-	}
+	f, raw, room, err := s.bringIndex(ctx, scope, l)
 	if err != nil {
 		s.denied(scope, err)
 		return sourced{}, nil, err
 	}
 	defer f.close()
-	raw, room, err := f.take(ctx, s)
-	if err != nil {
-		return sourced{}, nil, err
-	}
 	list, err := l.read(raw)
 	var t *archive.Tree
 	if err == nil {
