@@ -237,24 +237,29 @@ func (s *Service) readTree(ctx context.Context, scope oci.Scope, l layout, fresh
 		f.keep()
 	} else {
 		room.release()
-		if fault.ReasonOf(err) != fault.IndexInvalid {
-			return sourced{}, nil, err
-		}
-		return sourced{}, nil, fault.Wrap(fault.IndexInvalid, err, "index %s of %s/%s", l.index.Digest, scope.Registry, scope.Repository).
-			Try("the archive is damaged: push it again")
+		return sourced{}, nil, damaged(err, "index %s of %s/%s", l.index.Digest, scope.Registry, scope.Repository)
 	}
 	return sourced{t, "upstream"}, room, nil
 }
 
+// damaged says of what err is about, where that is an artifact that can't be read.
+func damaged(err error, what string, args ...any) error {
+	if fault.ReasonOf(err) != fault.IndexInvalid {
+		return err
+	}
+	return fault.Wrap(fault.IndexInvalid, err, what, args...).Try("the archive is damaged: push it again")
+}
+
 // listTree is readTree for an artifact whose manifest lists its files.
 func (s *Service) listTree(ctx context.Context, scope oci.Scope, l layout) (sourced, *share, error) {
+	bad := func(err error) error { return damaged(err, "layers of %s/%s", scope.Registry, scope.Repository) }
 	list, err := l.read(nil)
 	if err != nil {
-		return sourced{}, nil, err
+		return sourced{}, nil, bad(err)
 	}
 	memory, err := s.tables(ctx, scope, list.Bundles())
 	if err != nil {
-		return sourced{}, nil, err
+		return sourced{}, nil, bad(err)
 	}
 	room, err := s.indexRoom.take(ctx, l.memory+memory)
 	if err != nil {
@@ -263,7 +268,7 @@ func (s *Service) listTree(ctx context.Context, scope oci.Scope, l layout) (sour
 	t, err := s.listed(ctx, scope, list, room)
 	if err != nil {
 		room.release()
-		return sourced{}, nil, err
+		return sourced{}, nil, bad(err)
 	}
 	return sourced{t, "derived"}, room, nil
 }

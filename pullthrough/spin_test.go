@@ -155,12 +155,16 @@ func TestBundleOnce(t *testing.T) {
 func TestBundleUnkept(t *testing.T) {
 	components, tree := bundled()
 	for name, change := range map[string]func(*bench){
-		"no content":             func(b *bench) { b.opts.Caches = map[string]cache.Config{"content": {Off: true}} },
-		"no content, no memory":  func(b *bench) { b.opts.Caches, b.opts.MemorySize = map[string]cache.Config{"content": {Off: true}}, 0 },
-		"no content, no blocks":  func(b *bench) { b.opts.Caches = map[string]cache.Config{"content": {Off: true}, "block": {Off: true}} },
-		"nothing on disk":        func(b *bench) { b.opts.Caches = map[string]cache.Config{"content": {Off: true}, "block": {Off: true}, "index": {Off: true}} },
-		"per scope":              func(b *bench) { b.policy.TrustPerScope = true },
-		"per scope, not content": func(b *bench) { b.policy.TrustPerScope, b.opts.Caches = true, map[string]cache.Config{"content": {Off: true}} },
+		"no content":            func(b *bench) { b.opts.Caches = map[string]cache.Config{"content": {Off: true}} },
+		"no content, no memory": func(b *bench) { b.opts.Caches, b.opts.MemorySize = map[string]cache.Config{"content": {Off: true}}, 0 },
+		"no content, no blocks": func(b *bench) { b.opts.Caches = map[string]cache.Config{"content": {Off: true}, "block": {Off: true}} },
+		"nothing on disk": func(b *bench) {
+			b.opts.Caches = map[string]cache.Config{"content": {Off: true}, "block": {Off: true}, "index": {Off: true}}
+		},
+		"per scope": func(b *bench) { b.policy.TrustPerScope = true },
+		"per scope, not content": func(b *bench) {
+			b.policy.TrustPerScope, b.opts.Caches = true, map[string]cache.Config{"content": {Off: true}}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -344,7 +348,7 @@ func TestTooManyMembers(t *testing.T) {
 	for i := range 3 {
 		var members []spintest.File
 		for n := range 20_000 {
-			members = append(members, spintest.File{Path: fmt.Sprintf("d%d/%0200d", i, n), Data: []byte{byte(i)}})
+			members = append(members, spintest.File{Path: fmt.Sprintf("d%d/%090d", i, n), Data: []byte{byte(i)}})
 		}
 		layers = append(layers, spintest.Layer{Title: fmt.Sprint("d", i), Folder: members})
 	}

@@ -156,7 +156,9 @@ func rangeOf(e *archive.Entry) archive.Range {
 
 // atOnce reports whether a file is a blob that comes in one piece: it is small, and kept as content. One that has no
 // digest of the kind that content has is kept as blocks.
-func atOnce(e *archive.Entry, rng archive.Range) bool { return rng.Whole && e.HasSum && e.Size <= smallFile }
+func atOnce(e *archive.Entry, rng archive.Range) bool {
+	return rng.Whole && e.HasSum && e.Size <= smallFile
+}
 
 // cachedContent answers from memory or the content cache; flight is what goes on where the disk fails midway.
 func (s *Service) cachedContent(a *Archive, flight *flightSource, o Options) (source, bool) {
