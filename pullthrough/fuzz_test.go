@@ -64,6 +64,7 @@ func FuzzRead(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
+		quiet := b.Status().Flights == 0 // what is still on its way for a read before this one would be counted too
 		b.up.set(func(u *upstream) { u.noRanges, u.spans = flags&fuzzWhole != 0, nil })
 		o := pullthrough.Options{RequireVerified: flags&fuzzVerified != 0, NoCache: flags&fuzzNoCache != 0}
 		got, st, err := b.read(t.Context(), archives[flags&fuzzZstd], want.Path, offset, length, o)
@@ -84,7 +85,7 @@ func FuzzRead(f *testing.F) {
 		if (o.RequireVerified || end-offset == size) && !st.Verified() {
 			t.Errorf("%d bytes from %d of %d are not verified", length, offset, size)
 		}
-		if flags&(fuzzZstd|fuzzWhole|fuzzVerified) == 0 && end-offset < size {
+		if quiet && flags&(fuzzZstd|fuzzWhole|fuzzVerified) == 0 && end-offset < size {
 			b.up.mu.Lock()
 			defer b.up.mu.Unlock()
 			var came int64
