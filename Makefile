@@ -38,6 +38,7 @@ quickstart: ## see the whole idea work, on loopback and in a temporary folder
 test: race-note ## every test that needs only Go, with the race detector where there is a C compiler
 	@failed=0; BLOBD_TEST_SKIPS=$$(mktemp); export BLOBD_TEST_SKIPS; \
 	$(GO) test -timeout 30m $(RACE) ./... || failed=1; \
+	$(if $(RACE),$(GO) test -run TestEveryCallFails ./cache/store || failed=1;) \
 	cd $(INTEROP) && $(GO) test -timeout 30m $(RACE) $$($(GO) list ./... | grep -v /e2e$$) || failed=1; \
 	BLOBD_TEST_RACE=$(RACE) $(GO) test -timeout 30m ./e2e || failed=1; \
 	sed 's/^/skipped: /' "$$BLOBD_TEST_SKIPS"; rm -f "$$BLOBD_TEST_SKIPS"; \

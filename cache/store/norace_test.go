@@ -2,4 +2,6 @@
 
 package store
 
+const RaceDetector = false
+
 func million() int { return 1_000_000 }
