@@ -28,7 +28,7 @@ assets are put there, and no more.
 		Example: `  blobd export --spin-cache ~/.cache/spin registry.example/team/app:v1`,
 		Args:    takes(1, 1), ValidArgsFunction: a.completeRef,
 	}
-	cmd.Flags().StringVar(&dir, "spin-cache", "", "Spin's cache folder, the one that holds `registry`; it is made where it does not exist")
+	cmd.Flags().StringVar(&dir, "spin-cache", "", "the `folder` of Spin's cache, which holds \"registry\"; made where it does not exist")
 	if err := cmd.MarkFlagDirname("spin-cache"); err != nil {
 		panic(err) // there is no such flag
 	}
