@@ -22,8 +22,8 @@ const (
 	// memberBytes is what a member takes of a table that is made, beside its name: itself, twice as its list grows, and its
 	// place among the names.
 	memberBytes = 256
-	// fewMembers is what finds place beside the decoder of a bundle.
-	fewMembers = decoderBytes * 3 / 4
+	// someBytes is the share for a table of some 30,000 members, four of which are made at once where room is least.
+	someBytes = 8 << 20
 	// tableCost is what one byte of a table that is kept takes of memory at most: a member with a short name.
 	tableCost = 4
 )
@@ -71,17 +71,21 @@ func (s *Service) table(ctx context.Context, scope oci.Scope, b oci.Descriptor) 
 // derive makes a bundle's table. Until all of the bundle has come it takes little of the room to decode: a registry may
 // be slow.
 func (s *Service) derive(ctx context.Context, scope oci.Scope, b oci.Descriptor, fresh bool) ([]byte, error) {
-	members, err := s.readMembers(ctx, scope, b, fresh, decoderBytes, fewMembers)
-	if errors.Is(err, errMany) {
-		members, err = s.readMembers(ctx, scope, b, false, membersBytes, membersBytes)
+	var members []bundle.Member
+	var err error
+	for _, share := range []int64{decoderBytes, someBytes, membersBytes} {
+		members, err = s.readMembers(ctx, scope, b, fresh, share)
+		if !errors.Is(err, errMany) {
+			break
+		}
+		fresh = false // all of it has come
 	}
 	return bundle.Marshal(members), err
 }
 
-// readMembers decodes a bundle to its end, with so much of the room to decode, of which the members may take most.
-func (s *Service) readMembers(
-	ctx context.Context, scope oci.Scope, b oci.Descriptor, fresh bool, share, most int64,
-) ([]bundle.Member, error) {
+// readMembers decodes a bundle to its end, with so much of the room to decode; 0 is of somebody who has room. It fails
+// with errMany where that is not enough.
+func (s *Service) readMembers(ctx context.Context, scope oci.Scope, b oci.Descriptor, fresh bool, share int64) ([]bundle.Member, error) {
 	r := s.openBundle(ctx, scope, b, fresh)
 	defer r.close()
 	if err := r.begin(); err != nil {
@@ -92,14 +96,18 @@ func (s *Service) readMembers(
 		return nil, err
 	}
 	defer room.release()
+	left := share - share/4 // the rest is the decoder's
 	members, err := bundle.Read(r, &b, bundleLimits(), func(m *bundle.Member, _ io.Reader) error {
-		if most -= memberBytes + int64(len(m.Name)); most < 0 {
+		if left -= memberBytes + int64(len(m.Name)); left < 0 && share > 0 && share < membersBytes {
 			return errMany
 		}
 		return nil
 	})
 	if cause := r.check(); cause != nil {
 		return nil, cause
+	}
+	if errors.Is(err, fault.IndexInvalid) {
+		r.blob.forget(0, b.Size) // no file will ever come of it
 	}
 	return members, err
 }

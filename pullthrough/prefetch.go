@@ -58,10 +58,11 @@ func (s *Service) Prefetch(ctx context.Context, a *Archive, patterns []string, o
 	return nil
 }
 
-// unkept counts the files that the cache does not hold: it had no room for them, or gave their room to others since.
+// unkept counts the files that the cache does not hold: it had no room for them, or gave their room to others since. Those
+// that stand in the index need none.
 func (s *Service) unkept(entries []*archive.Entry) (n int64) {
 	for _, e := range entries {
-		if e.Size > 0 && !s.keeps(e) {
+		if _, inline := e.Locator.(archive.Inline); !inline && e.Size > 0 && !s.keeps(e) {
 			n++
 		}
 	}

@@ -72,6 +72,7 @@ type Options struct {
 	// Lock and Manifest change what is about to be written.
 	Lock     func(Object)
 	Manifest func(Object)
+	Pack     func(...File) []byte // makes bundles; nil is TarGzip
 }
 
 // Application is what `spin registry push` makes of components.
@@ -88,6 +89,10 @@ func Application(o Options, components ...Component) *Artifact {
 		return d
 	}
 	locked := []any{}
+	pack := o.Pack
+	if pack == nil {
+		pack = TarGzip
+	}
 	for _, c := range components {
 		x := Object{"id": c.ID, "source": source(layer(Wasm, c.Wasm))}
 		var files []any
@@ -104,7 +109,7 @@ func Application(o Options, components ...Component) *Artifact {
 			x["files"] = files
 		}
 		if o.Bundled && len(files) > 0 {
-			a.Bundles = append(a.Bundles, layer(Bundle, TarGzip(c.Files...)))
+			a.Bundles = append(a.Bundles, layer(Bundle, pack(c.Files...)))
 		}
 		deps := Object{}
 		for name, wasm := range c.Deps {
@@ -206,7 +211,12 @@ var ModTime = time.Unix(1_700_000_000, 0)
 const Mode = 0o750
 
 // TarGzip is a tar of files inside a gzip.
-func TarGzip(files ...File) []byte {
+func TarGzip(files ...File) []byte { return tarGzip(files, true) }
+
+// TarGzipBegin is one that TarGzip's goes on: the two in a row are one tar, in a gzip of two members.
+func TarGzipBegin(files ...File) []byte { return tarGzip(files, false) }
+
+func tarGzip(files []File, end bool) []byte {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	t := tar.NewWriter(z)
@@ -221,7 +231,10 @@ func TarGzip(files ...File) []byte {
 			must(err)
 		}
 	}
-	must(t.Close())
+	must(t.Flush())
+	if end {
+		must(t.Close())
+	}
 	must(z.Close())
 	return b.Bytes()
 }
