@@ -138,7 +138,9 @@ func (s *Store) Get(ctx context.Context, name, registry string) (Credential, err
 	if name == "" {
 		return Credential{}, nil
 	}
-	c, where, err := s.get(ctx, name)
+	c, where, err := s.get(name, func(f dockerFile, key string) (Credential, error) {
+		return s.fromHelper(ctx, name, f.helper(key), key)
+	})
 	if err != nil {
 		if ctx.Err() != nil {
 			return Credential{}, ctx.Err()
@@ -150,6 +152,14 @@ func (s *Store) Get(ctx context.Context, name, registry string) (Credential, err
 	return c, nil
 }
 
+// Held returns the login of this name as its file has it now; ok is false where a helper holds it, or nobody. It looks at
+// files at most, so that whoever uses a login can see before each use whether it is still the one.
+func (s *Store) Held(name string) (c Credential, ok bool) {
+	c, _, err := s.get(name, func(dockerFile, string) (Credential, error) { return Credential{}, errHelper })
+	c.Name = name
+	return c, err == nil && name != ""
+}
+
 // Forget makes the next Get of this name ask its helper again, because a registry has refused what it said.
 func (s *Store) Forget(name string) {
 	s.mu.Lock()
@@ -157,7 +167,8 @@ func (s *Store) Forget(name string) {
 	delete(s.helpers, name)
 }
 
-func (s *Store) get(ctx context.Context, name string) (c Credential, where string, err error) {
+// get looks name up in the files; it calls ask where a helper of a file has the login under key.
+func (s *Store) get(name string, ask func(f dockerFile, key string) (Credential, error)) (c Credential, where string, err error) {
 	if key, ok := strings.CutPrefix(name, spinPrefix); ok {
 		f, err := s.spin.get()
 		if err != nil {
@@ -175,7 +186,7 @@ func (s *Store) get(ctx context.Context, name string) (c Credential, where strin
 			if err != nil {
 				return Credential{}, file.path, err
 			}
-			c, err = s.fromDocker(ctx, f, name, key)
+			c, err = f.login(key, ask)
 			return c, file.path, err
 		}
 	}
@@ -187,7 +198,7 @@ func (s *Store) get(ctx context.Context, name string) (c Credential, where strin
 		return c, s.file, nil
 	}
 	if key := strings.TrimPrefix(name, ownPrefix); f.docker != nil && f.docker.has(key) {
-		c, err = s.fromDocker(ctx, *f.docker, name, key)
+		c, err = f.docker.login(key, ask)
 		return c, s.file, err
 	}
 	if s.file == "" {
@@ -196,22 +207,24 @@ func (s *Store) get(ctx context.Context, name string) (c Credential, where strin
 	return Credential{}, s.file, errGone
 }
 
-var errGone = errors.New("there is no such login")
+var (
+	errGone   = errors.New("there is no such login")
+	errHelper = errors.New("a helper holds it")
+)
 
 func (f dockerFile) has(key string) bool {
 	_, auth := f.Auths[key]
 	return auth || f.helper(key) != ""
 }
 
-func (s *Store) fromDocker(ctx context.Context, f dockerFile, name, key string) (Credential, error) {
-	if !f.has(key) {
+func (f dockerFile) login(key string, ask func(f dockerFile, key string) (Credential, error)) (Credential, error) {
+	switch {
+	case !f.has(key):
 		return Credential{}, errGone
+	case f.helper(key) != "":
+		return ask(f, key)
 	}
-	helper := f.helper(key)
-	if helper == "" {
-		return f.credential(key)
-	}
-	return s.fromHelper(ctx, name, helper, key)
+	return f.credential(key)
 }
 
 // fromHelper asks a helper, one caller at a time for each login, and remembers the answer for helperTTL.

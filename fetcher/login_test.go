@@ -285,6 +285,10 @@ func TestRotatedSecret(t *testing.T) {
 	if err := f.Stat(within(t), sc, manifest.Digest); err != nil {
 		t.Fatal(err)
 	}
+	write("other") // the login that worked is no longer the one of that name
+	if err := f.Stat(within(t), sc, manifest.Digest); !errors.Is(err, fault.UpstreamForbidden) {
+		t.Fatalf("a changed login: %v", err)
+	}
 }
 
 func TestReload(t *testing.T) {

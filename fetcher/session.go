@@ -26,6 +26,7 @@ type sessionKey struct{ host, repository, credential string }
 type session struct {
 	host       *host
 	credential string // its name
+	login      credentials.Credential
 	reg        *reg.Reg
 	gate       gate
 	worked     atomic.Bool // the login was accepted at least once: the host answered yes, or that there is no such thing
@@ -42,7 +43,7 @@ type session struct {
 const alias = "127.255.255.254:9"
 
 func newSession(f *Fetcher, h *host, repository string, cred credentials.Credential) *session {
-	s := &session{host: h, credential: cred.Name}
+	s := &session{host: h, credential: cred.Name, login: cred}
 	conf := config.HostNewName(alias)
 	conf.TLS = config.TLSEnabled
 	if h.scheme == "http" {
@@ -62,13 +63,13 @@ func newSession(f *Fetcher, h *host, repository string, cred credentials.Credent
 	return s
 }
 
-// session returns the session for key at h, making it where there is none.
+// session returns the session for key at h, making it where there is none, or where its login has changed since.
 func (f *Fetcher) session(ctx context.Context, h *host, key sessionKey) (*session, error) {
 	g := h.gen
 	f.mu.Lock()
 	s, ok := g.sessions.get(key)
 	f.mu.Unlock()
-	if ok && s.host == h {
+	if ok && s.host == h && s.current() {
 		return s, nil
 	}
 	var cred credentials.Credential
@@ -84,13 +85,22 @@ func (f *Fetcher) session(ctx context.Context, h *host, key sessionKey) (*sessio
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if s, ok := g.sessions.get(key); ok && s.host == h { // somebody was faster
+	if s, ok := g.sessions.get(key); ok && s.host == h && s.login == cred { // somebody was faster
 		return s, nil
 	}
 	s = newSession(f, h, key.repository, cred)
 	s.credential = key.credential
 	g.sessions.put(key, s)
 	return s, nil
+}
+
+// current reports whether the login of s is still the one of its name. What a helper said counts until it is refused.
+func (s *session) current() bool {
+	if s.host.gen.Credentials == nil {
+		return true
+	}
+	now, ok := s.host.gen.Credentials.Held(s.credential)
+	return !ok || now == s.login
 }
 
 // drop forgets s, because its login is no longer good: the next caller reads the secret again.
