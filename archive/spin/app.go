@@ -170,10 +170,11 @@ func (d *decoder) claim(name, what string) error {
 func (d *decoder) add(e archive.Entry) { d.app.entries = append(d.app.entries, e) }
 
 func (d *decoder) dependency(folder string, x dependency) error {
-	if err := archive.CheckPath(x.name); err != nil {
+	path := folder + "/" + x.name + ".wasm"
+	if err := archive.CheckPath(path); err != nil { // not of the name alone: a namespace of one letter looks like a drive
 		return fmt.Errorf("its name can't be a path: %w", err)
 	}
-	return d.wasm(folder+"/"+x.name+".wasm", x.source)
+	return d.wasm(path, x.source)
 }
 
 // wasm adds a file that has a layer unless it is inline.

@@ -138,6 +138,8 @@ func TestDecodeAccepts(t *testing.T) {
 		{"all names of host requirements", `{"spin_lock_version":1,"must_understand":["what","ever"],"host_requirements":{"moon":"required"},"triggers":[],"components":[]}`, ""},
 		{"names that are only like others", document(component("a.deps", "") + "," + component("a", `{"inline":"","path":"wasm"}`) + "," + component("locked", `{"inline":"","path":"json"}`)),
 			"a/wasm 0 inline\na.deps.wasm 11 blob web.wasm\na.wasm 11 blob web.wasm\nlocked/json 0 inline\nlocked.wasm 11 blob web.wasm\n"},
+		{"a dependency whose namespace is one letter", document(`{"id":"a","source":{"inline":""},"dependencies":{"b:c/d":{"source":{"inline":""}}}}`),
+			"a.deps/b:c/d.wasm 0 inline\na.wasm 0 inline\n"},
 		{"a component without assets may have the name of another's dependencies", document(component("a.deps", "") + `,{"id":"a","source":{"inline":""},"dependencies":{"d":{"source":{"inline":""}}}}`),
 			"a.deps/d.wasm 0 inline\na.deps.wasm 11 blob web.wasm\na.wasm 0 inline\n"},
 	} {

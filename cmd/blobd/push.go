@@ -127,8 +127,11 @@ func (a *app) push(ctx context.Context, what []string, ref oci.Reference, f *pus
 	if f.artifactType != "" && !f.files {
 		return &usageError{why: "push: --artifact-type is for --files; what a folder or a Spin manifest becomes has its own", hint: "see `blobd push --help`"}
 	}
-	if f.spin && f.files || f.httpSources && !f.spin {
-		return &usageError{why: "push: --http-sources is for --spin, and --files is not", hint: "see `blobd push --help`"}
+	if f.spin && f.files {
+		return &usageError{why: "push: --spin and --files exclude each other", hint: "see `blobd push --help`"}
+	}
+	if f.httpSources && !f.spin {
+		return &usageError{why: "push: --http-sources is for --spin", hint: "see `blobd push --help`"}
 	}
 	m := a.meter("pushing")
 	c, err := f.client(m.set, ref.Registry)

@@ -88,7 +88,7 @@ func TestPushSpinRefuses(t *testing.T) {
 		"version 1":      {[]string{"--spin", old, at}, "version 1"},
 		"no manifest":    {[]string{"--spin", t.TempDir(), at}, "spin.toml"},
 		"two manifests":  {[]string{"--spin", manifest, manifest, at}, "takes DIR REF"},
-		"files, too":     {[]string{"--spin", "--files", manifest, at}, "--files is not"},
+		"files, too":     {[]string{"--spin", "--files", manifest, at}, "--spin and --files exclude each other"},
 		"a type":         {[]string{"--spin", "--artifact-type", "a/b", manifest, at}, "--files"},
 		"sources of DIR": {[]string{"--http-sources", filepath.Dir(manifest), at}, "--spin"},
 	} {
