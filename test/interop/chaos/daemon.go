@@ -104,7 +104,12 @@ func (d *daemon) tell(l limits) error {
 	}
 	d.blame.counted(reloaded)
 	d.events.note("SIGHUP: max_size %d, min_free %d, memory %d, ttl %v", l.maxSize, l.minFree, l.memory, l.ttl)
-	if err := os.WriteFile(d.host.ConfigFile(), []byte(d.settings.text(l, d.rng)), 0o600); err != nil {
+	// By rename, since the reload before this one may be reading.
+	next := d.host.ConfigFile() + ".next"
+	if err := os.WriteFile(next, []byte(d.settings.text(l, d.rng)), 0o600); err != nil {
+		return err
+	}
+	if err := os.Rename(next, d.host.ConfigFile()); err != nil {
 		return err
 	}
 	return reload(d.host)
