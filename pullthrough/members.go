@@ -106,9 +106,6 @@ func (s *Service) readMembers(ctx context.Context, scope oci.Scope, b oci.Descri
 	if cause := r.check(); cause != nil {
 		return nil, cause
 	}
-	if errors.Is(err, fault.IndexInvalid) {
-		r.blob.forget(0, b.Size) // no file will ever come of it
-	}
 	return members, err
 }
 

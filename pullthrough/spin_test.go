@@ -305,7 +305,7 @@ func TestBlobsThatAreFiles(t *testing.T) {
 		spintest.Layer{Title: "large", Data: large}, spintest.Layer{Title: "d/small", Data: small},
 		spintest.Layer{Title: "other", Data: other, SHA512: true}, spintest.Layer{Title: "other.large", Data: otherLarge, SHA512: true}))
 	b.up.publish("app", spintest.Application(spintest.Options{},
-		spintest.Component{ID: "c", Wasm: large, Files: []spintest.File{{Path: "x", Data: small}}}))
+		spintest.Component{ID: "c", Wasm: large, Files: []spintest.File{{Path: "x", Data: small}, {Path: "tiny", Data: []byte("1")}}}))
 	_, _, _, err := b.Pin(t.Context(), "uid:1", repo+":plain", pullthrough.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -326,7 +326,11 @@ func TestBlobsThatAreFiles(t *testing.T) {
 	}
 	app := b.pull(repo+":app", pullthrough.Options{})
 	b.up.counts()
-	b.readsAll(app, map[string][]byte{"c.wasm": large, "c/x": small}, pullthrough.Options{})
+	b.readsAll(app, map[string][]byte{"c.wasm": large, "c/x": small, "c/tiny": []byte("1")}, pullthrough.Options{})
+	err = b.Prefetch(t.Context(), app, nil, pullthrough.Options{}, func(p pullthrough.Progress) { last = p })
+	if err != nil || last.FilesUnkept != 0 { // what stands in the index needs no room
+		t.Errorf("%d files are said not to be kept; %v", last.FilesUnkept, err)
+	}
 	b.wants("files of another artifact", map[string]int{})
 	a.Release()
 	app.Release()
