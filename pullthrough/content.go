@@ -201,7 +201,9 @@ func (s *Service) joinContent(key contentKey, scope oci.Scope, e *archive.Entry,
 	f.feed.needed = s.decodeRoom.contended // with a decoder of its own, a reader begins anew from the start
 	fo, _ := f.feed.join(0)
 	s.contents[key] = f
+	lands := s.flies() // from now on, and not only once its goroutine runs
 	s.goes(func() {
+		defer lands()
 		defer cancel()
 		f.run(ctx)
 	})
@@ -210,7 +212,6 @@ func (s *Service) joinContent(key contentKey, scope oci.Scope, e *archive.Entry,
 
 func (f *contentFlight) run(ctx context.Context) {
 	s := f.svc
-	defer s.flies()()
 	_, err := guard(func() (struct{}, error) { return struct{}{}, f.transfer(ctx) })
 	err = s.outcome(ctx, err)
 	s.contentMu.Lock()

@@ -64,7 +64,7 @@ func FuzzRead(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		quiet := b.Status().Flights == 0 // what is still on its way for a read before this one would be counted too
+		quiet := b.Status().Flights == 0 // what still comes for a read before this one would be counted too
 		b.up.set(func(u *upstream) { u.noRanges, u.spans = flags&fuzzWhole != 0, nil })
 		o := pullthrough.Options{RequireVerified: flags&fuzzVerified != 0, NoCache: flags&fuzzNoCache != 0}
 		got, st, err := b.read(t.Context(), archives[flags&fuzzZstd], want.Path, offset, length, o)

@@ -23,6 +23,14 @@ func (b *bytesSource) from() string   { return b.where }
 func (b *bytesSource) verified() bool { return true }
 func (b *bytesSource) close()         {}
 
+// nothing is no bytes of a file, which say nothing about the rest of it.
+type nothing struct{}
+
+func (nothing) Read([]byte) (int, error) { return 0, io.EOF }
+func (nothing) from() string             { return "block" }
+func (nothing) verified() bool           { return false }
+func (nothing) close()                   {}
+
 // objectSource is a file of the content cache. Where the disk fails it midway, the flight goes on from there.
 type objectSource struct {
 	obj    *store.Object

@@ -104,6 +104,11 @@ func (s *Service) Open(ctx context.Context, a *Archive, path string, offset, len
 		st.src = src
 		return st, nil
 	}
+	mustVerify := o.RequireVerified || s.policy.Load().RequireVerified(a.Reference)
+	if length == 0 && e.Size > 0 && !mustVerify { // nothing need come for no bytes
+		st.src, st.step = nothing{}, "blocks"
+		return st, nil
+	}
 	fresh := o.NoCache && !o.renewed
 	if rng.Codec == archive.TarGzip {
 		err := s.unpack(ctx, a, e, fresh)
@@ -119,7 +124,6 @@ func (s *Service) Open(ctx context.Context, a *Archive, path string, offset, len
 		}
 		fresh = false // the cache had no room for it: it is decoded by itself, from what is cached of the bundle
 	}
-	mustVerify := o.RequireVerified || s.policy.Load().RequireVerified(a.Reference)
 	switch part := length < e.Size; {
 	case part && rng.Codec == archive.Stored && !mustVerify && !atOnce(e, rng):
 		b := s.blobs.acquire(*rng.Blob)
