@@ -36,6 +36,8 @@ type lie struct {
 	when time.Time
 }
 
+func (l lie) String() string { return fmt.Sprintf("at byte %d since %s", l.at, clock(l.when)) }
+
 func newOracle() *oracle {
 	return &oracle{
 		archives: map[digest.Digest]*archive{}, tags: map[string][]span{}, lies: map[digest.Digest][]lie{},
