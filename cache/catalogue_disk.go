@@ -124,6 +124,9 @@ func (c *Catalogue) close() error {
 	if c.journal.closed {
 		return nil
 	}
+	if c.journal.err != nil && (c.owned == nil || c.owned() == nil) {
+		_ = c.rewrite() // the last chance: what the disk refused before, it may take now
+	}
 	var records []record
 	c.mu.RLock()
 	for n, e := range c.state.artifacts {
