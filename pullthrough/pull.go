@@ -118,17 +118,18 @@ func (s *Service) manifest(ctx context.Context, scope oci.Scope, d digest.Digest
 			return v.(*manifest), "memory", nil
 		}
 		s.obs.CacheRequest("memory", "miss")
-		if mediaType, raw, ok := s.caches.Manifests.Get(d); ok {
-			if parsed, err := oci.ParseManifest(mediaType, raw); err == nil {
-				s.obs.CacheRequest("manifest", "hit")
-				m := &manifest{parsed, raw}
-				s.caches.Memory.Set(inMemory, m, int64(2*len(raw)))
-				return m, "cache", nil
-			}
+		if m, ok := s.keptManifest(d); ok {
+			s.obs.CacheRequest("manifest", "hit")
+			return m, "cache", nil
 		}
 		s.obs.CacheRequest("manifest", "miss")
 	}
 	m, err := s.manifests.do(ctx, objectKey{scope, d, fresh}, func(ctx context.Context) (*manifest, error) {
+		if !fresh { // another flight may have ended since the look above
+			if m, ok := s.keptManifest(d); ok {
+				return m, nil
+			}
+		}
 		mediaType, raw, err := s.up.Manifest(ctx, scope, d)
 		if err != nil {
 			s.denied(scope, err)
@@ -145,6 +146,21 @@ func (s *Service) manifest(ctx context.Context, scope oci.Scope, d digest.Digest
 		return m, nil
 	})
 	return m, "upstream", err
+}
+
+// keptManifest brings a manifest from the disk.
+func (s *Service) keptManifest(d digest.Digest) (*manifest, bool) {
+	mediaType, raw, ok := s.caches.Manifests.Get(d)
+	if !ok {
+		return nil, false
+	}
+	parsed, err := oci.ParseManifest(mediaType, raw)
+	if err != nil {
+		return nil, false
+	}
+	m := &manifest{parsed, raw}
+	s.caches.Memory.Set(memoryManifest(d), m, int64(2*len(raw)))
+	return m, true
 }
 
 // tree brings an archive's index, decoded, to those who use it. What was decoded is shared by all of them, since a large

@@ -43,10 +43,17 @@ func (s *Service) resolve(ctx context.Context, scope oci.Scope, ref oci.Referenc
 	}
 
 	ask := s.tags.do
-	if o.NoCache || o.MaxAge != nil {
+	anew := o.NoCache || o.MaxAge != nil
+	if anew {
 		ask = s.tags.doFresh
 	}
-	now, err := ask(ctx, tagKey{scope, ref.Tag}, func(ctx context.Context) (cache.Ref, error) { return s.askTag(ctx, scope, ref) })
+	now, err := ask(ctx, tagKey{scope, ref.Tag}, func(ctx context.Context) (cache.Ref, error) {
+		// Another flight may have ended since the look above.
+		if r, ok := s.caches.Refs.Get(scope, ref.Tag); ok && !anew && !r.Missing && s.fresh(ref, s.now().Sub(r.CheckedAt), o) {
+			return r, nil
+		}
+		return s.askTag(ctx, scope, ref)
+	})
 	switch {
 	case err == nil:
 		return resolved(ref, now, 0, "upstream"), nil
