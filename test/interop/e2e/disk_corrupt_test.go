@@ -159,11 +159,9 @@ func TestDamagedMidway(t *testing.T) {
 				if !bytes.Equal(got, want) {
 					same(t, "what the reader got", got, want)
 				}
-				limit := 1
-				if from == "upstream" {
-					limit = 4 // a tag, a manifest, an index, and the file
-				}
-				if c := w.reg.Counts(); from != "upstream" && c.Total() > limit || c.Range > 2 {
+				// Blocks that are found damaged one after another may come with two requests, but no byte comes twice.
+				limit := map[string]int64{"content": 1, "blocks": 2, "upstream": 5}[from] // a tag, a manifest, an index, the file
+				if c := w.reg.Counts(); int64(c.Total()) > limit || c.Range > 2 || from != "upstream" && c.Bytes > int64(len(content(f))) {
 					t.Errorf("upstream saw %+v:\n%s", c, listed(w.reg.Proxy))
 				}
 				w.reads(want, args...)
