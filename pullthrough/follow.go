@@ -23,9 +23,12 @@ type flightSource struct {
 	entry      *archive.Entry
 	rng        archive.Range
 	pos, limit int64
+	whole      bool // all of the file is read, if not all from the flight: it ends only when the flight has ended well
+	mustVerify bool // no byte of a flight before its end, where the file was checked
 
 	flight   *contentFlight
 	follower *follower
+	checked  bool // with mustVerify: the flight has ended well
 	restarts int
 	retried  bool // after wrong bytes
 	chunk    []byte
@@ -40,10 +43,14 @@ type flightSource struct {
 
 func (f *flightSource) start(key contentKey) {
 	f.flight, f.follower = f.svc.joinContent(key, f.scope, f.entry, f.rng)
+	f.checked = false
 }
 
 func (f *flightSource) Read(p []byte) (int, error) {
 	for {
+		if err := f.awaitVerified(); err != nil {
+			return 0, err
+		}
 		n, err := f.advance(p)
 		if err == nil || err == io.EOF {
 			return n, err
@@ -67,7 +74,7 @@ func (f *flightSource) advance(p []byte) (int, error) {
 		f.seen.Write(p[:n])
 		return n, err
 	}
-	if f.sent == f.entry.Size {
+	if f.whole {
 		if err := f.awaitEnd(); err != nil {
 			return 0, err
 		}
@@ -126,10 +133,11 @@ func (f *flightSource) awaitEnd() error {
 	return err
 }
 
-// awaitVerified waits for the end of the flight before the first byte is handed out. It fails for a file that nothing
-// can hold until then.
+// awaitVerified waits, where the call requires it, for the end of the flight before a byte of it is handed out: of the
+// first one, and of those that take over where the disk spoils what was checked. It fails for a file that nothing can hold
+// until then.
 func (f *flightSource) awaitVerified() error {
-	for {
+	for f.mustVerify && !f.checked {
 		_, err := f.flight.feed.await(f.ctx, f.follower, 0)
 		if err == nil && f.flight.file == nil {
 			return fault.New(fault.LocalOverload, "file %q can't be verified before it is read: the cache has no room for it",
@@ -139,12 +147,14 @@ func (f *flightSource) awaitVerified() error {
 			err = f.awaitEnd()
 		}
 		if err == nil {
+			f.checked = true
 			return nil
 		}
 		if err := f.restart(err); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // restart follows another flight, or returns the error to hand out.
@@ -158,7 +168,7 @@ func (f *flightSource) restart(cause error) error {
 		if f.restarts++; f.restarts > restartsMost {
 			return fault.Wrap(fault.LocalOverload, cause, "file %q: its reader is too slow for a file that the cache has no room for", f.entry.Path)
 		}
-		key.unkept, key.fresh = true, false
+		key.unkept, key.fresh = !f.mustVerify, false // what nothing keeps can't be checked first
 	case errors.Is(cause, fault.DigestMismatch) && !f.retried:
 		f.retried, key.fresh = true, true
 	case f.flight.scope != f.scope: // what it may not read, this one may

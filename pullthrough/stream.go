@@ -99,12 +99,15 @@ func (s *Service) Open(ctx context.Context, a *Archive, path string, offset, len
 		st.src = newBytesSource(nil, "content")
 		return st, nil
 	}
-	flight := &flightSource{ctx: ctx, svc: s, scope: a.scope, entry: e, rng: rng, pos: offset, limit: offset + length}
+	mustVerify := o.RequireVerified || s.policy.Load().RequireVerified(a.Reference)
+	flight := &flightSource{
+		ctx: ctx, svc: s, scope: a.scope, entry: e, rng: rng, pos: offset, limit: offset + length,
+		whole: length == e.Size, mustVerify: mustVerify,
+	}
 	if src, ok := s.cachedContent(a, flight, o); ok {
 		st.src = src
 		return st, nil
 	}
-	mustVerify := o.RequireVerified || s.policy.Load().RequireVerified(a.Reference)
 	if length == 0 && e.Size > 0 && !mustVerify { // nothing need come for no bytes
 		st.src, st.step = nothing{}, "blocks"
 		return st, nil
@@ -139,11 +142,9 @@ func (s *Service) Open(ctx context.Context, a *Archive, path string, offset, len
 		st.src = newBytesSource(c.data[offset:offset+length], c.from)
 	default:
 		flight.start(keyOf(e, rng, fresh))
-		if mustVerify {
-			if err := flight.awaitVerified(); err != nil {
-				flight.close()
-				return nil, err
-			}
+		if err := flight.awaitVerified(); err != nil {
+			flight.close()
+			return nil, err
 		}
 		st.src = flight
 	}
