@@ -16,10 +16,6 @@ RACE     := $(if $(CC_FOUND),-race)
 
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-# How long each fuzz target runs, and in how many processes at once (none given: one for each core).
-FUZZTIME     ?= $(if $(filter fuzz,$(MAKECMDGOALS)),10m,5s)
-FUZZPARALLEL ?=
-
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,22 +77,14 @@ cross: ## build for every platform, and vet the tests on the other systems
 	@set -e; for p in darwin/arm64 windows/amd64; do echo "go vet $$p"; \
 		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) vet ./...; done
 
+# test/fuzz.sh tells the rest: FUZZTIME, FUZZPARALLEL, and FUZZTARGET for one target alone.
 .PHONY: fuzz-smoke
-fuzz-smoke: fuzz-all ## run each fuzz target for 5 s, or for FUZZTIME
+fuzz-smoke: ## run each fuzz target for 5 s, or for FUZZTIME
+	@FUZZTIME=$(or $(FUZZTIME),5s) FUZZPARALLEL=$(FUZZPARALLEL) FUZZTARGET=$(FUZZTARGET) ./test/fuzz.sh
 
 .PHONY: fuzz
-fuzz: fuzz-all ## run each fuzz target for 10 min, or for FUZZTIME, in FUZZPARALLEL processes
-
-# One target after the other; one that fails does not keep the others from running.
-.PHONY: fuzz-all
-fuzz-all:
-	@failed=; for p in $$($(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}}{{end}}' ./...); do \
-		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' "$$p"/*_test.go | cut -d' ' -f2); do \
-			echo "fuzz $$target ($${p#$(CURDIR)/})"; \
-			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $(if $(FUZZPARALLEL),-parallel $(FUZZPARALLEL)) "$$p" || \
-				failed="$$failed $$target"; \
-		done; \
-	done; if [ -n "$$failed" ]; then echo "fuzz:$$failed FAILED"; exit 1; fi
+fuzz: ## run each fuzz target for 10 min, or for FUZZTIME, in FUZZPARALLEL processes; FUZZTARGET= names one
+	@FUZZTIME=$(or $(FUZZTIME),10m) FUZZPARALLEL=$(FUZZPARALLEL) FUZZTARGET=$(FUZZTARGET) ./test/fuzz.sh
 
 .PHONY: bench
 bench: ## blobd beside meigma/blob in one run; writes docs/benchmarks.md
