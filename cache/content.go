@@ -30,6 +30,12 @@ func (c *Content) Create(ctx context.Context, d digest.Digest, size int64) (*sto
 	return c.class.Create(ctx, store.KeyOf(d), size)
 }
 
+// Begin is Create for a file whose digest is known only when all of it has passed: then CommitAs(store.KeyOf(digest))
+// keeps it.
+func (c *Content) Begin(ctx context.Context, size int64) (*store.Writer, error) {
+	return c.class.Create(ctx, store.Key{}, size)
+}
+
 // Contains reports whether the file d seems to be here, without opening it.
 func (c *Content) Contains(d digest.Digest) bool {
 	return valid(d) == nil && c.class.Contains(store.KeyOf(d))
@@ -39,6 +45,13 @@ func (c *Content) Contains(d digest.Digest) bool {
 func (c *Content) Remove(d digest.Digest) {
 	if valid(d) == nil {
 		_, _ = c.class.Remove(store.KeyOf(d), store.ReasonCorrupt) // what can't be removed is found out again
+	}
+}
+
+// Forget drops the file d, which is as it should be.
+func (c *Content) Forget(d digest.Digest) {
+	if valid(d) == nil {
+		_, _ = c.class.Remove(store.KeyOf(d), store.ReasonRemoved) // what can't be removed goes when its time comes
 	}
 }
 

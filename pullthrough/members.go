@@ -5,8 +5,11 @@ import (
 	"errors"
 	"io"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/blobd/blobd/archive/bundle"
 	"github.com/blobd/blobd/cache"
+	"github.com/blobd/blobd/cache/store"
 	"github.com/blobd/blobd/internal/fault"
 	"github.com/blobd/blobd/internal/oci"
 )
@@ -19,9 +22,9 @@ const (
 	membersBytes   = 32 << 20
 	maxTables      = maxMembers*80 + maxMemberNames
 
-	// memberBytes is what a member takes of a table that is made, beside its name: itself, twice as its list grows, and its
-	// place among the names.
-	memberBytes = 256
+	// memberBytes is what a member takes of a table that is made, beside its name: itself and its sum, twice as their lists
+	// grow, and its place among the names.
+	memberBytes = 320
 	// someBytes is the share for a table of some 30,000 members, four of which are made at once where room is least.
 	someBytes = 8 << 20
 	// tableCost is what one byte of a table that is kept takes of memory at most: a member with a short name.
@@ -68,14 +71,18 @@ func (s *Service) table(ctx context.Context, scope oci.Scope, b oci.Descriptor) 
 	})
 }
 
-// derive makes a bundle's table. Until all of the bundle has come it takes little of the room to decode: a registry may
-// be slow.
+// derive makes a bundle's table, and keeps its members. Until all of the bundle has come it takes little of the room to
+// decode: a registry may be slow.
 func (s *Service) derive(ctx context.Context, scope oci.Scope, b oci.Descriptor, fresh bool) ([]byte, error) {
 	var members []bundle.Member
 	var err error
 	for _, share := range []int64{decoderBytes, someBytes, membersBytes} {
-		members, err = s.readMembers(ctx, scope, b, fresh, share)
+		keeper := memberKeeper{svc: s, ctx: ctx, scope: scope}
+		members, err = s.readMembers(ctx, scope, b, fresh, share, keeper.keep)
 		if !errors.Is(err, errMany) {
+			if err != nil {
+				keeper.undo()
+			}
 			break
 		}
 		fresh = false // all of it has come
@@ -84,8 +91,10 @@ func (s *Service) derive(ctx context.Context, scope oci.Scope, b oci.Descriptor,
 }
 
 // readMembers decodes a bundle to its end, with so much of the room to decode; 0 is of somebody who has room. It fails
-// with errMany where that is not enough.
-func (s *Service) readMembers(ctx context.Context, scope oci.Scope, b oci.Descriptor, fresh bool, share int64) ([]bundle.Member, error) {
+// with errMany where that is not enough. Each member is shown to keep, which may be nil.
+func (s *Service) readMembers(
+	ctx context.Context, scope oci.Scope, b oci.Descriptor, fresh bool, share int64, keep func(*bundle.Member, io.Reader) error,
+) ([]bundle.Member, error) {
 	r := s.openBundle(ctx, scope, b, fresh)
 	defer r.close()
 	if err := r.begin(); err != nil {
@@ -97,16 +106,67 @@ func (s *Service) readMembers(ctx context.Context, scope oci.Scope, b oci.Descri
 	}
 	defer room.release()
 	left := share - share/4 // the rest is the decoder's
-	members, err := bundle.Read(r, &b, bundleLimits(), func(m *bundle.Member, _ io.Reader) error {
-		if left -= memberBytes + int64(len(m.Name)); left < 0 && share > 0 && share < membersBytes {
-			return errMany
+	members, err := bundle.Read(r, &b, bundleLimits(), func(m *bundle.Member, content io.Reader) error {
+		left -= memberBytes + int64(len(m.Name))
+		if left < 0 && share > 0 && share < membersBytes {
+			if !room.tryGrow(decoderBytes) {
+				return errMany
+			}
+			share += decoderBytes
+			left += decoderBytes
 		}
-		return nil
+		if keep == nil || m.Size == 0 {
+			return nil
+		}
+		return keep(m, content)
 	})
 	if cause := r.check(); cause != nil {
 		return nil, cause
 	}
+	if err == nil && r.blob.partial != nil && keep != nil {
+		r.blob.partial.Demote()
+	}
 	return members, err
+}
+
+// memberKeeper brings the members of a bundle into the content cache while they pass, so that a bundle is decoded once.
+type memberKeeper struct {
+	svc   *Service
+	ctx   context.Context
+	scope oci.Scope
+	kept  [][32]byte
+}
+
+// keep writes m into the content cache if there is room for it; else it stays in the bundle.
+func (k *memberKeeper) keep(m *bundle.Member, content io.Reader) error {
+	c := k.svc.caches
+	w, err := c.Content.Begin(k.ctx, m.Size)
+	if err != nil {
+		return k.ctx.Err()
+	}
+	defer w.Close()
+	disk := diskWriter{w: w}
+	if _, err := io.Copy(&disk, content); disk.err != nil {
+		return k.ctx.Err()
+	} else if err != nil {
+		return err
+	}
+	d := digest.NewDigestFromBytes(digest.SHA256, m.Sum[:])
+	if !c.Content.Contains(d) {
+		if w.CommitAs(store.KeyOf(d)) != nil {
+			return nil
+		}
+		k.kept = append(k.kept, m.Sum)
+	}
+	c.Catalogue.Prove(k.scope, d)
+	return nil
+}
+
+// undo forgets what was kept of a bundle that turned out to be bad.
+func (k *memberKeeper) undo() {
+	for _, sum := range k.kept {
+		k.svc.caches.Content.Forget(digest.NewDigestFromBytes(digest.SHA256, sum[:]))
+	}
 }
 
 // keptTables is tables from the cache alone; ok is false where it does not know all of them.

@@ -329,7 +329,7 @@ func (s *Service) listed(ctx context.Context, scope oci.Scope, list listing, roo
 		return nil, err
 	}
 	return s.treeOf(ctx, list, memory, room, func(b oci.Descriptor) ([]bundle.Member, error) {
-		return s.readMembers(ctx, scope, b, false, 0)
+		return s.readMembers(ctx, scope, b, false, 0, nil)
 	})
 }
 

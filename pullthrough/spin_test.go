@@ -161,6 +161,23 @@ func TestBundleOnce(t *testing.T) {
 	b.wants("what is cached", map[string]int{})
 }
 
+// A bundle is decoded once: what a pull reads of it, to say what is in it, is kept.
+func TestBundleDecodedOnce(t *testing.T) {
+	b := start(t)
+	components, tree := bundled()
+	b.up.publish("v1", spintest.Application(spintest.Options{Bundled: true}, components...))
+	a := b.pull(repo+":v1", pullthrough.Options{})
+	b.rest()
+	b.clear("block")
+	b.up.counts()
+	for path, data := range tree {
+		if !strings.HasSuffix(path, ".wasm") {
+			b.mustRead(a, path, data, pullthrough.Options{})
+		}
+	}
+	b.wants("members of bundles that are gone", map[string]int{})
+}
+
 // Without a content cache, or with one that is full, members are read right out of their bundle.
 func TestBundleUnkept(t *testing.T) {
 	components, tree := bundled()
@@ -238,7 +255,7 @@ func TestBundleLies(t *testing.T) {
 	b.up.set(func(u *upstream) { u.spoil = nil })
 	a := b.pull(repo+":v1", pullthrough.Options{})
 	b.rest()
-	b.clear("block")
+	b.clear("block", "content")
 	b.up.set(func(u *upstream) { u.spoil = spoil })
 	if got, _, err := b.read(t.Context(), a, "a/d/1048576", 0, -1, pullthrough.Options{}); !errors.Is(err, fault.DigestMismatch) {
 		t.Fatalf("%d bytes, %v", len(got), err)
@@ -257,7 +274,7 @@ func TestUnpackDeserted(t *testing.T) {
 		b.up.publish("v1", app)
 		a := b.pull(repo+":v1", pullthrough.Options{})
 		synctest.Wait() // until nobody uses the bundles
-		b.clear("block")
+		b.clear("block", "content")
 		b.up.counts()
 		open := b.up.shut()
 		ctx, leave := context.WithCancel(t.Context())

@@ -198,11 +198,26 @@ func (w *Writer) ReadAt(p []byte, off int64) (int, error) {
 // Size returns the number of bytes written so far.
 func (w *Writer) Size() int64 { return w.size.Load() }
 
+// CommitAs is Commit under another key than Create was given: one that is known only when all has passed.
+func (w *Writer) CommitAs(key Key) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.done {
+		w.key = key
+	}
+	return w.commit()
+}
+
 // Commit publishes the object, in place of one that is there: from now on Open finds it. It is durable when the class is.
 // After an error the object is not there and only Close is left to do. An empty object is not kept, without an error.
 func (w *Writer) Commit() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.commit()
+}
+
+// commit is called with mu held.
+func (w *Writer) commit() error {
 	if w.done {
 		return errCommitted
 	}

@@ -109,6 +109,26 @@ func testObjects(t *testing.T, open Opener) {
 			t.Errorf("again: %d, %v", freed, err)
 		}
 	})
+	t.Run("named at the end", func(t *testing.T) {
+		data := Data(13, 70_000)
+		w, err := c.Create(t.Context(), store.Key{}, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		if _, err := w.Write(data); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.CommitAs(KeyFor(data)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.CommitAs(store.Key{}); err == nil || has(t, c, store.Key{}) {
+			t.Error("it has two names: ", err)
+		}
+		if got, err := c.Get(KeyFor(data), nil); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+	})
 	t.Run("walked", func(t *testing.T) {
 		want := map[store.Key]bool{}
 		small := s.Class("small")
