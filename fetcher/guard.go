@@ -261,7 +261,7 @@ var (
 
 func forbidden(r fault.Reason, what, host, answered string) *fault.Error {
 	return fault.New(r, "%s: access denied (%s)", what, answered).
-		Try("log in with blobd login %s, or name a credential for %s in the config; check that it may read the repository", host, host)
+		Try("log in with blobd login %s (with --system for the host's own daemon), or name a credential for %s in the config; check that it may read the repository", host, host)
 }
 
 // checkRange holds a 206 against what was asked for.

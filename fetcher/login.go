@@ -94,7 +94,7 @@ func (g *guard) loginRefused(what string, res *http.Response) *fault.Error {
 			who = "credential " + s.credential
 		}
 		return fault.New(fault.UpstreamForbidden, "%s: %s refused %s (%d)", what, res.Request.URL.Host, who, status).
-			Try("log in with blobd login %s, or name a credential for %s in the config", h.name, h.name)
+			Try("log in with blobd login %s (with --system for the host's own daemon), or name a credential for %s in the config", h.name, h.name)
 	default: // a redirect would carry the login on
 		return fault.New(fault.AuthServer, "%s: %s answered %d", what, res.Request.URL.Host, status)
 	}

@@ -19,6 +19,7 @@ import (
 type registryFlags struct {
 	plainHTTP bool
 	caFile    string
+	moves     bool // blobs, by so many at once:
 	parallel  int
 }
 
@@ -31,6 +32,7 @@ func addRegistryFlags(cmd *cobra.Command) *registryFlags {
 
 // transfers adds the flags of commands that move blobs.
 func (f *registryFlags) transfers(cmd *cobra.Command) {
+	f.moves = true
 	cmd.Flags().IntVar(&f.parallel, "parallel", 4, "how many blobs are under way at once")
 }
 
@@ -48,7 +50,7 @@ func (f *registryFlags) client(progress func(done, total int64), registries ...s
 	if err != nil {
 		return nil, err
 	}
-	if f.parallel < 0 { // 0, of commands without the flag, is the default
+	if f.moves && f.parallel < 1 {
 		return nil, fault.New(fault.InvalidArgument, "--parallel %d: it takes at least one", f.parallel)
 	}
 	o := publish.Options{

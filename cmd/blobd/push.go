@@ -53,6 +53,10 @@ what was pushed, with its own.`,
 	flags.StringArrayVar(&f.mountFrom, "mount-from", nil, "a repository of the registry that may have the blobs (repeatable)")
 	flags.StringVar(&f.epoch, "source-date-epoch", "", "seconds since 1970 to use for all times (default $SOURCE_DATE_EPOCH, where set)")
 	flags.BoolVar(&f.warm, "warm", false, "have the daemon fetch it afterwards")
+	if err := cmd.RegisterFlagCompletionFunc("compress",
+		cobra.FixedCompletions([]cobra.Completion{"none", "zstd", "auto"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // the flag stands above
+	}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if f.files {
 			return takes(2, -1)(cmd, args)
