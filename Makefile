@@ -66,9 +66,17 @@ generate: ## make the generated Go code again (needs protoc)
 	./api/generate.sh
 
 .PHONY: check-generated
-check-generated: generate ## fail when the generated code in the tree is not what generate makes
+check-generated: generate check-docs ## fail when the generated code and pages in the tree are not what generate and docs make
 	@changed=$$(git status --porcelain -- api) && if [ -n "$$changed" ]; then \
 		echo "$$changed"; echo 'commit what make generate made'; exit 1; fi
+
+.PHONY: docs
+docs: ## write the pages of docs that are made from the code
+	$(GO) run ./internal/docgen
+
+.PHONY: check-docs
+check-docs: ## fail when such a page is stale
+	$(GO) run ./internal/docgen -check
 
 .PHONY: cross
 cross: ## build for every platform, and vet the tests on the other systems

@@ -7,7 +7,7 @@
 //     key, the value, and what to write instead. Nothing is guessed, and an unknown key is never skipped.
 //   - What YAML prints, Load reads back to the same Config.
 //
-// Names of keys are the contract: docs/configuration.md lists them, and a test holds the list to this struct.
+// Names of keys are the contract: docs/configuration.md lists them, and is made from this struct and its comments.
 package config
 
 import (
@@ -21,41 +21,82 @@ import (
 )
 
 // Config is the whole configuration. The tag `reload` marks keys that a running daemon takes over on SIGHUP; of a
-// struct, it marks all keys below.
+// struct, it marks all keys below. The comment of a field is what docs/configuration.md says of its key; `make docs`
+// writes the page anew, and takes what a value looks like from the field's type, or from its tag `is`.
 type Config struct {
-	Socket   string `yaml:"socket"`    // path of the unix socket; "" is the rule of package client
-	CacheDir string `yaml:"cache_dir"` // "" is the rule of Load, which fills it in
+	// the unix socket; empty: `/run/blobd/blobd.sock` for root, `$XDG_RUNTIME_DIR/blobd/blobd.sock` for others
+	Socket string `yaml:"socket" is:"path"`
 
-	MaxSize Size  `yaml:"max_size" reload:"yes"`
+	// the cache folder, one daemon each; empty: `$CACHE_DIRECTORY` (systemd's), else `/var/cache/blobd` for root, the
+	// user's cache folder + `/blobd` for others
+	CacheDir string `yaml:"cache_dir" is:"path"`
+
+	// what all caches together may take on disk, at least `1MiB`; blobd starts to evict at 95 % of it
+	MaxSize Size `yaml:"max_size" reload:"yes"`
+
+	// what is left free on each disk: a size, or a share of the disk that holds `cache_dir`; the default is 5 % of the
+	// disk, but at most 2 GiB; `0`: nothing
 	MinFree Space `yaml:"min_free" reload:"yes"`
 
-	HTTPAddr string `yaml:"http_addr"` // host:port of metrics and probes; "off" (or "" as a flag or in the file) for none
-	Pprof    bool   `yaml:"pprof"`
+	// where `/metrics`, `/livez` and `/readyz` are; `off` for nowhere. Where the default address is taken the daemon warns
+	// and goes without; an address that was given must be free
+	HTTPAddr string `yaml:"http_addr" is:"host:port"`
 
-	Log        Log    `yaml:"log"`
-	Durability string `yaml:"durability"` // DurabilityMetadata or DurabilityFull
-	Verify     string `yaml:"verify"`     // VerifyOpen or VerifyAlways
+	// Go's profiles at `/debug/pprof/` too
+	Pprof bool `yaml:"pprof"`
+
+	Log Log `yaml:"log"`
+
+	// `metadata` syncs references, manifests and indexes to disk before they count; `full` syncs everything, which slows
+	// cold reads
+	Durability string `yaml:"durability" is:"word"`
+
+	// `open` checks an entry when it is first opened after a start or a change of its file; `always` checks it on every
+	// read
+	Verify string `yaml:"verify" is:"word"`
 
 	Caches Caches `yaml:"caches"`
 
-	TTL             TTLs     `yaml:"ttl" reload:"yes"`
-	RequireVerified []string `yaml:"require_verified" reload:"yes"` // patterns as in TTLRule.Match
-	MaxStale        Duration `yaml:"max_stale" reload:"yes"`        // 0: a stale tag is never served
-	Grant           Duration `yaml:"grant" reload:"yes"`            // how long one good answer of a registry lets a scope read by digest; 0: for ever
-	NegativeTTL     Duration `yaml:"negative_ttl" reload:"yes"`     // 0: a 404 is not remembered
-	MaxIndexSize    Size     `yaml:"max_index_size" reload:"yes"`
+	TTL TTLs `yaml:"ttl" reload:"yes"`
 
-	IdleTimeout  Duration `yaml:"idle_timeout"`  // a reader that takes nothing for this long is dropped
-	DrainTimeout Duration `yaml:"drain_timeout"` // how long calls under way may go on after SIGTERM
+	// patterns of artifacts whose files are fetched whole and checked before their first byte is handed out
+	RequireVerified []string `yaml:"require_verified" reload:"yes" is:"list of patterns"`
 
-	MaxConnectionsPerUser int `yaml:"max_connections_per_user" reload:"yes"` // root and the daemon's own user included
-	MaxCallsPerUser       int `yaml:"max_calls_per_user" reload:"yes"`       // open at one time, on all connections of the user
+	// how old a tag may be that is served while its registry can't be had; `0`: none is
+	MaxStale Duration `yaml:"max_stale" reload:"yes"`
 
-	AdminUsers []User `yaml:"admin_users"` // besides root and the daemon's own user
+	// how long one good answer of a registry lets its content be read by digest without asking again; `0`: for ever
+	Grant Duration `yaml:"grant" reload:"yes"`
 
-	URLs        URLs                `yaml:"urls" reload:"yes"`
-	Credentials Credentials         `yaml:"credentials" reload:"yes"`
-	Registries  map[string]Registry `yaml:"registries" reload:"yes"` // by host[:port]
+	// how long "not found" is remembered; `0`: not at all
+	NegativeTTL Duration `yaml:"negative_ttl" reload:"yes"`
+
+	// the largest index of an archive that is read, above 0
+	MaxIndexSize Size `yaml:"max_index_size" reload:"yes"`
+
+	// a reader that takes nothing for this long, above 0, is dropped
+	IdleTimeout Duration `yaml:"idle_timeout"`
+
+	// how long, above 0, calls under way may go on after SIGTERM; those that last longer are cut, with an error, and the
+	// daemon exits with 0. A second SIGTERM ends it at once
+	DrainTimeout Duration `yaml:"drain_timeout"`
+
+	// how many connections one user of the host may have open, above 0, root too; users whom the system does not tell apart
+	// count as one. All users together may have three quarters of the files that the daemon's process may open (`ulimit -n`)
+	MaxConnectionsPerUser int `yaml:"max_connections_per_user" reload:"yes"`
+
+	// how many calls one user may have open at a time, above 0, on all connections; one more is refused with
+	// `LOCAL_OVERLOAD`
+	MaxCallsPerUser int `yaml:"max_calls_per_user" reload:"yes"`
+
+	// users, by name or uid, who may use the admin commands besides root and the daemon's own user
+	AdminUsers []User `yaml:"admin_users" is:"list of users"`
+
+	URLs        URLs        `yaml:"urls" reload:"yes"`
+	Credentials Credentials `yaml:"credentials" reload:"yes"`
+
+	// a map from `host[:port]` to the keys of the next table
+	Registries map[string]Registry `yaml:"registries" reload:"yes" is:"map"`
 }
 
 // Values of Durability and Verify.
@@ -68,36 +109,48 @@ const (
 
 // Log is how the daemon speaks on stderr.
 type Log struct {
-	Level  string `yaml:"level" reload:"yes"` // debug, info, warn or error
-	Format string `yaml:"format"`             // json or text
+	// `debug`, `info`, `warn` or `error`
+	Level string `yaml:"level" reload:"yes" is:"word"`
+
+	// `json` (one object a line) or `text`
+	Format string `yaml:"format" is:"word"`
 }
 
-// Caches are the settings of each cache.
+// Caches are the settings of each cache. The tags say what the comments of Cache leave open.
 type Caches struct {
-	Ref      Cache  `yaml:"ref"`
-	Manifest Cache  `yaml:"manifest"`
-	Index    Cache  `yaml:"index"`
-	Content  Cache  `yaml:"content"`
-	Block    Cache  `yaml:"block"`
+	Ref      Cache  `yaml:"ref" holds:"tags" folder:"refs"`
+	Manifest Cache  `yaml:"manifest" holds:"manifests" folder:"manifests"`
+	Index    Cache  `yaml:"index" holds:"indexes" folder:"indexes"`
+	Content  Cache  `yaml:"content" holds:"whole files" folder:"content"`
+	Block    Cache  `yaml:"block" holds:"parts of blobs" folder:"blocks"`
 	Memory   Memory `yaml:"memory"`
 }
 
 // Cache is one cache on disk.
 type Cache struct {
-	Enabled bool   `yaml:"enabled"`
-	Dir     string `yaml:"dir"` // "" is a folder of its own in cache_dir
-	Size    Cap    `yaml:"size" reload:"yes"`
+	// `false`: {holds} are not kept
+	Enabled bool `yaml:"enabled"`
+
+	// a folder of its own; empty: `{folder}` in `cache_dir`
+	Dir string `yaml:"dir" is:"path"`
+
+	// the most it may take, above 0; empty: `max_size`
+	Size Cap `yaml:"size" reload:"yes"`
 }
 
 // Memory is the tier in memory before the caches on disk.
 type Memory struct {
-	Size Size `yaml:"size" reload:"yes"` // 0: none
+	// parsed manifests and indexes and small files kept in memory, at most an eighth of the memory limit; `0`: none
+	Size Size `yaml:"size" reload:"yes"`
 }
 
 // TTLs say how long a tag's last check stands.
 type TTLs struct {
-	Default TTL       `yaml:"default"`
-	Rules   []TTLRule `yaml:"rules"` // the first that matches decides
+	// how long a tag is believed before the registry is asked again; `0`: for ever; `always`: ask each time
+	Default TTL `yaml:"default"`
+
+	// a list of `{match: PATTERN, ttl: TTL}`; the first that matches decides
+	Rules []TTLRule `yaml:"rules" is:"list of rules"`
 }
 
 // TTLRule gives the references that Match matches a TTL of their own. Match is a pattern of path.Match over
@@ -109,28 +162,57 @@ type TTLRule struct {
 
 // Credentials say where logins are found. No secret stands in the configuration itself.
 type Credentials struct {
-	File         string `yaml:"file"`          // credentials by name, for registries.*.credential
-	LoginFile    string `yaml:"login_file"`    // what `blobd login` writes; "" is the rule of package credentials
-	Spin         bool   `yaml:"spin"`          // the logins of `spin registry login` are used too
-	Docker       bool   `yaml:"docker"`        // and those of Docker's config and its credential helpers
-	DockerConfig string `yaml:"docker_config"` // "" is Docker's own rule
+	// a file of logins by name, for `registries.*.credential`; read again when it changes
+	File string `yaml:"file" is:"path"`
+
+	// what `blobd login` writes, in the format of Docker's `config.json`; read again when it changes. Empty:
+	// `$BLOBD_AUTH_FILE`; else for root `$STATE_DIRECTORY/auth.json` or `/var/lib/blobd/auth.json`, for others the file of
+	// their own `blobd login`s
+	LoginFile string `yaml:"login_file" is:"path"`
+
+	// use the logins of `spin registry login`
+	Spin bool `yaml:"spin"`
+
+	// use Docker's config and its credential helpers
+	Docker bool `yaml:"docker"`
+
+	// that config's file; empty: where Docker has it
+	DockerConfig string `yaml:"docker_config" is:"path"`
 }
 
 // URLs say what `blobd fetch` may fetch by address. A host without a port stands for all its ports.
 type URLs struct {
-	AllowHTTP    []string `yaml:"allow_http"`    // host[:port] that may be asked without TLS, on private addresses too
-	AllowPrivate []string `yaml:"allow_private"` // host[:port] that may be on private and loopback addresses
-	MaxSize      Size     `yaml:"max_size"`      // of one file
+	// hosts (`host` or `host:port`) from which `blobd fetch` may fetch without TLS; they may be on private and loopback
+	// addresses too
+	AllowHTTP []string `yaml:"allow_http" is:"list of hosts"`
+
+	// hosts from which `blobd fetch` may fetch though they are on private or loopback addresses; by https, unless
+	// `urls.allow_http` has them too
+	AllowPrivate []string `yaml:"allow_private" is:"list of hosts"`
+
+	// the largest file that is fetched by address, above 0
+	MaxSize Size `yaml:"max_size"`
 }
 
-// Registry is how one registry is reached.
+// Registry is how one registry is reached. The tag `default` is for the page: each default here is Go's zero value.
 type Registry struct {
-	PlainHTTP      *bool    `yaml:"plain_http,omitempty"` // nil: only on loopback
-	CAFile         string   `yaml:"ca_file,omitempty"`
-	Credential     string   `yaml:"credential,omitempty"`      // a name in credentials.file
-	Mirrors        []string `yaml:"mirrors,omitempty"`         // tried in order, then the registry itself
-	TokenRealms    []string `yaml:"token_realms,omitempty"`    // token servers besides those on the registry's own domain
-	MaxConnections int      `yaml:"max_connections,omitempty"` // 0: the fetcher's default
+	// speak HTTP without TLS
+	PlainHTTP *bool `yaml:"plain_http,omitempty" default:"on loopback only"`
+
+	// a PEM file of certificate authorities to trust besides the system's
+	CAFile string `yaml:"ca_file,omitempty" is:"path"`
+
+	// the name of a login in `credentials.file`
+	Credential string `yaml:"credential,omitempty" is:"name"`
+
+	// hosts to try first, in this order
+	Mirrors []string `yaml:"mirrors,omitempty" is:"list of hosts"`
+
+	// token servers to trust besides those on the registry's own domain: `host[:port]`, or an address with its scheme
+	TokenRealms []string `yaml:"token_realms,omitempty" is:"list of hosts"`
+
+	// how many requests at once; `0`: 64
+	MaxConnections int `yaml:"max_connections,omitempty"`
 }
 
 // Default is the configuration without file, environment and flags. Socket and CacheDir are empty: who runs the daemon
