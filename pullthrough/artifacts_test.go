@@ -1,6 +1,7 @@
 package pullthrough_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -123,6 +124,34 @@ func TestPrefetchLeavesOutWhatIsCached(t *testing.T) {
 	}
 	if n := b.sent(a) - was; n > 5*block {
 		t.Errorf("%d bytes came for two files of 100,000", n)
+	}
+}
+
+// More files than are looked at together.
+func TestPrefetchOfMany(t *testing.T) {
+	b := start(t)
+	const many = 100_001
+	files := []archivetest.File{{Path: "first", Data: random(1, 1000)}, {Path: "last", Data: random(2, 1000)}}
+	for i := len(files); i < many; i++ {
+		files = append(files, archivetest.File{Path: fmt.Sprintf("f/%06d", i)})
+	}
+	b.up.push("v1", files, archivetest.Options{})
+	a := b.pull(repo+":v1", pullthrough.Options{})
+	var last pullthrough.Progress
+	if err := b.Prefetch(t.Context(), a, nil, pullthrough.Options{}, func(p pullthrough.Progress) { last = p }); err != nil {
+		t.Fatal(err)
+	}
+	if want := (pullthrough.Progress{FilesDone: many, FilesTotal: many, BytesDone: 2000, BytesTotal: 2000}); last != want {
+		t.Errorf("%+v, want %+v", last, want)
+	}
+	b.up.counts()
+	b.mustRead(a, "first", files[0].Data, pullthrough.Options{})
+	b.mustRead(a, "last", files[1].Data, pullthrough.Options{})
+	b.wants("what was prefetched", nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.Prefetch(ctx, a, nil, pullthrough.Options{}, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("by nobody: %v", err)
 	}
 }
 

@@ -23,45 +23,58 @@ const (
 	runsAtOnce = 2
 	// blobsAtOnce is runsAtOnce where files are blobs of their own, most of them small: it is round trips that take time.
 	blobsAtOnce = 8
+	// batchFiles is how many files are looked at together: 20 MiB of entries, and all that one bundle may hold.
+	batchFiles = 100_000
 )
 
 // Prefetch reads the files that match one of the patterns, or all files when there are none, into the cache. A pattern
 // is one of path.Match, for the whole path or for one of its parent folders. Neighbours in the archive come in one GET.
 // progress may be nil; calls of it don't overlap.
 func (s *Service) Prefetch(ctx context.Context, a *Archive, patterns []string, o Options, progress func(Progress)) error {
-	entries, err := matching(a.Tree, patterns)
+	found, err := matching(a.Tree, patterns)
 	if err != nil {
 		return err
 	}
 	t := tally{report: progress}
-	for _, e := range entries {
+	for _, at := range found {
 		t.FilesTotal++
-		t.BytesTotal += e.Size
+		t.BytesTotal += a.Tree.At(int(at)).Size
 	}
 	t.add(func(*Progress) {})
-	work, ctx := errgroup.WithContext(ctx)
-	all := runs(entries)
+	for batch := range slices.Chunk(found, batchFiles) {
+		if err := s.fetchBatch(ctx, a, batch, o, &t); err != nil {
+			return err
+		}
+	}
+	t.add(func(p *Progress) { p.FilesUnkept = s.unkept(a.Tree, found) })
+	return nil
+}
+
+// fetchBatch is Prefetch for the entries at some places of the tree.
+func (s *Service) fetchBatch(ctx context.Context, a *Archive, places []int32, o Options, t *tally) error {
+	entries := make([]*archive.Entry, len(places))
+	for i, at := range places {
+		entries[i] = a.Tree.At(int(at))
+	}
+	work, working := errgroup.WithContext(ctx)
 	work.SetLimit(runsAtOnce)
-	if slices.ContainsFunc(entries, func(e *archive.Entry) bool { return whole(e) }) {
+	if slices.ContainsFunc(entries, whole) {
 		work.SetLimit(blobsAtOnce)
 	}
-	for _, run := range all {
-		if ctx.Err() != nil {
+	for _, run := range runs(entries) {
+		if working.Err() != nil {
 			break
 		}
-		work.Go(func() error { return s.fetchRun(ctx, a, run, o, &t) })
+		work.Go(func() error { return s.fetchRun(working, a, run, o, t) })
 	}
-	if err := work.Wait(); err != nil {
-		return err
-	}
-	t.add(func(p *Progress) { p.FilesUnkept = s.unkept(entries) })
-	return nil
+	return cmp.Or(work.Wait(), ctx.Err())
 }
 
 // unkept counts the files that the cache does not hold: it had no room for them, or gave their room to others since. Those
 // that stand in the index need none.
-func (s *Service) unkept(entries []*archive.Entry) (n int64) {
-	for _, e := range entries {
+func (s *Service) unkept(tree *archive.Tree, places []int32) (n int64) {
+	for _, at := range places {
+		e := tree.At(int(at))
 		if _, inline := e.Locator.(archive.Inline); !inline && e.Size > 0 && !s.keeps(e) {
 			n++
 		}
@@ -95,26 +108,24 @@ func (t *tally) add(change func(*Progress)) {
 	}
 }
 
-func matching(tree *archive.Tree, patterns []string) ([]*archive.Entry, error) {
-	if len(patterns) == 0 {
-		return slices.Collect(tree.All()), nil
-	}
+// matching returns the places of the entries that match, in the order of the tree.
+func matching(tree *archive.Tree, patterns []string) ([]int32, error) {
 	used := make([]bool, len(patterns))
 	for _, p := range patterns {
 		if _, err := path.Match(p, ""); err != nil {
 			return nil, fault.Wrap(fault.InvalidArgument, err, "pattern %q", p).Try("use *, ? and [a-z], as in css/*.css")
 		}
 	}
-	var found []*archive.Entry
-	for e := range tree.All() {
-		hit := false
+	var found []int32
+	for at := range tree.Len() {
+		e, hit := tree.At(at), len(patterns) == 0
 		for i, p := range patterns {
 			if matches(p, e.Path) {
 				used[i], hit = true, true
 			}
 		}
 		if hit {
-			found = append(found, e)
+			found = append(found, int32(at))
 		}
 	}
 	if i := slices.Index(used, false); i >= 0 {
