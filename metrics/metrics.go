@@ -4,6 +4,7 @@
 //   - Every set of labels exists, at zero, from the start; none is learned at run time. A registry that the
 //     configuration does not name is counted as "other".
 //   - Names and labels are a contract: see the list in the README, which dashboards and alerts are written against.
+//   - Each help text says what is counted and in which unit, and what a reader makes of it.
 //   - Counting never blocks: the methods are safe from any number of goroutines, and take no lock for long.
 //
 // Metrics implements the observers of the other rooms by plain methods. A word outside the contract (a cache, a result,
@@ -12,26 +13,11 @@ package metrics
 
 import (
 	"runtime"
-	"slices"
-	"strings"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
-
-// The values of labels.
-var (
-	caches  = [...]string{"ref", "manifest", "index", "content", "block", "memory"}
-	results = [...]string{"hit", "miss", "stale", "negative", "bypass", "error"}
-	reasons = [...]string{"size", "min_free", "ttl", "corrupt", "removed"}
-	kinds   = [...]string{"tag", "manifest", "blob", "range", "token"}
-	codes   = [...]string{"2xx", "3xx", "401", "403", "404", "429", "4xx", "5xx", "error"}
-	sources = [...]string{"memory", "content", "block", "upstream"}
-)
-
-// other stands for every registry that is not configured.
-const other = "other"
 
 // latencies reach from a registry next door (5 ms) to the longest a metadata request may take; blobs have no such limit
 // and may end above the last.
@@ -48,12 +34,14 @@ type Metrics struct {
 	registry *prometheus.Registry
 	known    atomic.Pointer[[]string] // configured registries
 	usage    *usageCollector
+	checks   atomic.Pointer[[]Check] // of readiness
 
 	cacheRequests, evictions, evictedBytes, corruptions *prometheus.CounterVec
-	degraded                                            prometheus.Gauge
+	degraded, reloaded                                  prometheus.Gauge
 	upstreamRequests, upstreamBytes                     *prometheus.CounterVec
 	upstreamSeconds                                     prometheus.Histogram
 	servedBytes                                         *prometheus.CounterVec
+	staleAnswers                                        prometheus.Counter
 	flights                                             prometheus.Gauge
 	flightJoins                                         prometheus.Counter
 	connections                                         prometheus.Gauge
@@ -63,88 +51,90 @@ type Metrics struct {
 // New returns metrics at zero.
 func New(o Options) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry(), usage: newUsageCollector()}
-	m.cacheRequests = m.counters("cache_requests_total", "Looks into a cache, by what came of them.", "cache", "result")
-	m.evictions = m.counters("cache_evictions_total", "Entries that left a cache, by the reason.", "cache", "reason")
-	m.evictedBytes = m.counters("cache_evicted_bytes_total", "Bytes on disk that evictions gave back.", "cache")
-	m.corruptions = m.counters("cache_corruptions_total", "Entries found damaged on disk, removed and fetched again.", "cache")
-	m.degraded = m.gauge("cache_degraded", "1 while the disk refuses to store and reads go upstream, else 0.")
-	m.upstreamRequests = m.counters("upstream_requests_total",
-		"Requests to registries, mirrors and token servers, by kind and status.", "registry", "kind", "code")
-	m.upstreamBytes = m.counters("upstream_bytes_total", "Bytes of bodies received from upstream.", "registry")
-	m.upstreamSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Namespace: "blobd", Name: "upstream_request_seconds", Buckets: latencies,
-		Help: "Time from an upstream request to the headers of its answer.",
-	})
-	m.servedBytes = m.counters("served_bytes_total", "Bytes of files handed to callers, by where they came from.", "source")
-	m.flights = m.gauge("flights", "Upstream fetches under way.")
-	m.flightJoins = prometheus.NewCounter(prometheus.CounterOpts{
-		Namespace: "blobd", Name: "flight_joins_total", Help: "Callers that joined a fetch under way instead of starting one.",
-	})
-	m.connections = m.gauge("connections", "Connections to the socket that are open and within the limits.")
-	m.connectionsRefused = prometheus.NewCounter(prometheus.CounterOpts{
-		Namespace: "blobd", Name: "connections_refused_total", Help: "Connections to the socket that were one too many.",
-	})
-	build := prometheus.NewGauge(prometheus.GaugeOpts{
-		Namespace: "blobd", Name: "build_info", Help: "Always 1; the labels name the build.",
-		ConstLabels: prometheus.Labels{"version": o.Version, "revision": o.Revision, "goversion": runtime.Version()},
-	})
-	build.Set(1)
-	m.registry.MustRegister(m.usage, m.upstreamSeconds, m.flightJoins, m.connectionsRefused, build,
+	m.registry.MustRegister(m.usage,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.makeCaches()
+	m.makeUpstream()
+	m.makeDaemon(o)
 	m.zero()
 	m.SetRegistries(o.Registries)
 	return m
 }
 
+func (m *Metrics) makeCaches() {
+	m.cacheRequests = m.counters("cache_requests_total", "Looks into a cache, by what came of them: hit and miss; stale is a "+
+		"tag whose time to live was over, negative a remembered 404, bypass a caller who wanted it fetched anew, error a blob whose "+
+		"blocks turned out wrong together. Hits, stale and negative looks against misses are the hit ratio.",
+		"cache", "result")
+	m.evictions = m.counters("cache_evictions_total", "Entries that left a cache, by the reason: size is its limit or max_size, "+
+		"min_free the disk, ttl and removed an admin's command, corrupt damage. Many by size or min_free while the hit ratio "+
+		"falls are a cache that is too small.", "cache", "reason")
+	m.evictedBytes = m.counters("cache_evicted_bytes_total", "Bytes on disk that came free when entries left a cache. As much in "+
+		"an hour as the cache holds is thrashing.", "cache")
+	m.corruptions = m.counters("cache_corruptions_total", "Entries and blocks found damaged on disk when they were read or "+
+		"verified; each is removed and fetched again, unseen by the caller. More than none calls for a look at the disk.", "cache")
+	m.degraded = m.gauge("cache_degraded", "1 while the disk refuses to store, so that what is not cached is fetched for each "+
+		"caller anew, else 0. The log and blobd status say what it refuses.")
+}
+
+func (m *Metrics) makeUpstream() {
+	m.upstreamRequests = m.counters("upstream_requests_total", "Requests sent to registries, mirrors and token servers, each try "+
+		"and each hop of a redirect, by what they asked for and the status that came; error is no answer at all. A 401 is "+
+		"how a registry asks for a token and is normal beside kind token; 5xx, 429 and error are a registry that fails.",
+		"registry", "kind", "code")
+	m.upstreamBytes = m.counters("upstream_bytes_total", "Bytes of answers' bodies received from upstream. What was served less "+
+		"this is the traffic that the cache saved.", "registry")
+	m.upstreamSeconds = m.histogram("upstream_request_seconds", "Seconds from sending a request upstream to the headers of its "+
+		"answer, or to its failure; bodies are not in it. High quantiles are a slow registry or network, not a slow cache.",
+		latencies)
+	m.servedBytes = m.counters("served_bytes_total", "Bytes of files handed to callers, by where they came from: memory, content "+
+		"and block are caches, upstream is fetched for this caller. The part from upstream is what the cache did not save.", "source")
+	m.staleAnswers = m.counter("stale_answers_total", "Answers to a tag that stand on its last known digest, since its time to "+
+		"live was over and its registry could not be had. While it grows, callers may read old artifacts.")
+	m.flights = m.gauge("flights", "Upstream fetches under way now, each counted once however many callers wait for it. One that "+
+		"stays high while upstream bytes stand still is a registry that hangs.")
+	m.flightJoins = m.counter("flight_joins_total", "Callers that joined a fetch under way instead of starting one: each is a "+
+		"fetch that the registry was spared.")
+}
+
+func (m *Metrics) makeDaemon(o Options) {
+	m.connections = m.gauge("connections", "Client connections to the socket that are open now and within the limits; idle ones "+
+		"count. Compare with max_connections_per_user and three quarters of process_max_fds.")
+	m.connectionsRefused = m.counter("connections_refused_total", "Client connections refused because their user, or all users "+
+		"together, had as many as the limits allow. More than none means that somebody was kept out; the log says who.")
+	m.reloaded = m.gauge("config_last_reload_successful", "1 when the configuration in force is the one that was read last, 0 "+
+		"when a reload (SIGHUP) refused it and the one before stays in force. The log says why.")
+	m.reloaded.Set(1) // the one that it started with
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "blobd", Name: "ready",
+			Help: "1 while the daemon answers callers, 0 while it starts or drains: what /readyz says. It says nothing of registries.",
+		}, func() float64 { return boolean(m.isReady()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "blobd", Name: "build_info", Help: "Always 1; its labels name the build, so that versions can be told apart and joined.",
+			ConstLabels: prometheus.Labels{"version": o.Version, "revision": o.Revision, "goversion": runtime.Version()},
+		}, func() float64 { return 1 }))
+}
+
 func (m *Metrics) counters(name, help string, labels ...string) *prometheus.CounterVec {
-	c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "blobd", Name: name, Help: help}, labels)
-	m.registry.MustRegister(c)
-	return c
+	return register(m, prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "blobd", Name: name, Help: help}, labels))
+}
+
+func (m *Metrics) counter(name, help string) prometheus.Counter {
+	return register(m, prometheus.NewCounter(prometheus.CounterOpts{Namespace: "blobd", Name: name, Help: help}))
 }
 
 func (m *Metrics) gauge(name, help string) prometheus.Gauge {
-	g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "blobd", Name: name, Help: help})
-	m.registry.MustRegister(g)
-	return g
+	return register(m, prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "blobd", Name: name, Help: help}))
 }
 
-// zero makes every set of labels but the registries'.
-func (m *Metrics) zero() {
-	for _, c := range caches {
-		for _, r := range results {
-			m.cacheRequests.WithLabelValues(c, r)
-		}
-		for _, r := range reasons {
-			m.evictions.WithLabelValues(c, r)
-		}
-		m.evictedBytes.WithLabelValues(c)
-		m.corruptions.WithLabelValues(c)
-	}
-	for _, s := range sources {
-		m.servedBytes.WithLabelValues(s)
-	}
+func (m *Metrics) histogram(name, help string, buckets []float64) prometheus.Histogram {
+	return register(m, prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "blobd", Name: name, Help: help, Buckets: buckets}))
 }
 
-// SetRegistries names the configured registries anew. Those that are no longer configured keep what was counted, and
-// count as "other" from now on.
-func (m *Metrics) SetRegistries(hosts []string) {
-	hosts = slices.Clone(hosts)
-	for _, h := range append([]string{other}, hosts...) {
-		m.upstreamBytes.WithLabelValues(h)
-		for _, k := range kinds {
-			for _, c := range codes {
-				m.upstreamRequests.WithLabelValues(h, k, c)
-			}
-		}
-	}
-	m.known.Store(&hosts)
-}
-
-func (m *Metrics) registryLabel(host string) string {
-	if slices.Contains(*m.known.Load(), host) {
-		return host
-	}
-	return other
+func register[C prometheus.Collector](m *Metrics, c C) C {
+	m.registry.MustRegister(c)
+	return c
 }
 
 // Registerer takes collectors of libraries (the gRPC middleware's).
@@ -152,96 +142,3 @@ func (m *Metrics) Registerer() prometheus.Registerer { return m.registry }
 
 // Gatherer reads everything.
 func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
-
-// CacheRequest counts a look into a cache.
-func (m *Metrics) CacheRequest(cache, result string) {
-	if slices.Contains(caches[:], cache) && slices.Contains(results[:], result) {
-		m.cacheRequests.WithLabelValues(cache, result).Inc()
-	}
-}
-
-// Served counts n bytes of files handed to callers.
-func (m *Metrics) Served(source string, n int64) {
-	if slices.Contains(sources[:], source) {
-		m.servedBytes.WithLabelValues(source).Add(float64(n))
-	}
-}
-
-// FlightStarted counts an upstream fetch that began.
-func (m *Metrics) FlightStarted() { m.flights.Inc() }
-
-// FlightEnded counts an upstream fetch that ended.
-func (m *Metrics) FlightEnded() { m.flights.Dec() }
-
-// FlightJoined counts a caller that joined a fetch under way.
-func (m *Metrics) FlightJoined() { m.flightJoins.Inc() }
-
-// ConnectionOpened counts a connection to the socket.
-func (m *Metrics) ConnectionOpened() { m.connections.Inc() }
-
-// ConnectionClosed counts its end.
-func (m *Metrics) ConnectionClosed() { m.connections.Dec() }
-
-// ConnectionRefused counts one that a limit did not allow.
-func (m *Metrics) ConnectionRefused() { m.connectionsRefused.Inc() }
-
-// Evicted counts an entry that left a store's class, and the bytes that this gave back.
-func (m *Metrics) Evicted(class, reason string, bytes int64) {
-	if cache := cacheOf(class); cache != "" && slices.Contains(reasons[:], reason) {
-		m.evictions.WithLabelValues(cache, reason).Inc()
-		m.evictedBytes.WithLabelValues(cache).Add(float64(bytes))
-	}
-}
-
-// Corrupted counts an entry of a store's class that was found damaged.
-func (m *Metrics) Corrupted(class string) {
-	if cache := cacheOf(class); cache != "" {
-		m.corruptions.WithLabelValues(cache).Inc()
-	}
-}
-
-// Problem says that the disk refuses something, or, with nil, that it no longer does.
-func (m *Metrics) Problem(err error) {
-	m.degraded.Set(0)
-	if err != nil {
-		m.degraded.Set(1)
-	}
-}
-
-// UpstreamRequest counts one request and its time. The code is an HTTP status ("200"), a class of them ("2xx"), or
-// anything else for a request without an answer.
-func (m *Metrics) UpstreamRequest(registry, kind, code string, seconds float64) {
-	if slices.Contains(kinds[:], kind) {
-		m.upstreamRequests.WithLabelValues(m.registryLabel(registry), kind, codeLabel(code)).Inc()
-		m.upstreamSeconds.Observe(seconds)
-	}
-}
-
-// UpstreamBytes counts n bytes of bodies.
-func (m *Metrics) UpstreamBytes(registry string, n int64) {
-	m.upstreamBytes.WithLabelValues(m.registryLabel(registry)).Add(float64(n))
-}
-
-// codeLabel is the most exact of codes that fits.
-func codeLabel(code string) string {
-	if slices.Contains(codes[:], code) {
-		return code
-	}
-	if len(code) == 3 && strings.Contains("2345", code[:1]) {
-		return code[:1] + "xx"
-	}
-	return "error"
-}
-
-// cacheOf is the cache that a store's class stands for: classes are called as their folders, in the plural.
-func cacheOf(class string) string {
-	switch class {
-	case "refs", "manifests", "blocks":
-		return class[:len(class)-1]
-	case "indexes":
-		return "index"
-	case "content":
-		return class
-	}
-	return ""
-}

@@ -97,6 +97,11 @@ func TestPromtool(t *testing.T) {
 	}
 }
 
+var (
+	passes = metrics.Check{Name: "store", Ready: func() error { return nil }}
+	fails  = metrics.Check{Name: "socket", Ready: func() error { return errors.New("draining") }}
+)
+
 // TestCounts: each call moves just the series that it should.
 func TestCounts(t *testing.T) {
 	tests := []struct {
@@ -155,12 +160,21 @@ func TestCounts(t *testing.T) {
 			"blobd_upstream_requests_total{code=error,kind=blob,registry=ghcr.io} 3",
 		}},
 		{"caches", func(m *metrics.Metrics) {
-			m.WatchCaches(func() map[string]metrics.Usage {
-				return map[string]metrics.Usage{"content": {Bytes: 1, Limit: 2, Entries: 3}, "x": {Bytes: 4}}
+			m.WatchCaches(func() metrics.Usage {
+				return metrics.Usage{Bytes: 4, Limit: 5, DiskFree: 6, MinFree: 7, Scanning: true, Caches: map[string]metrics.CacheUsage{
+					"content": {Bytes: 1, Limit: 2, Entries: 3}, "x": {Bytes: 4},
+				}}
 			})
 		}, []string{
 			"blobd_cache_bytes{cache=content} 1", "blobd_cache_entries{cache=content} 3", "blobd_cache_limit_bytes{cache=content} 2",
+			"blobd_cache_scanning{} 1", "blobd_disk_free_bytes{} 6", "blobd_disk_min_free_bytes{} 7",
+			"blobd_storage_bytes{} 4", "blobd_storage_limit_bytes{} 5",
 		}},
+		{"stale", func(m *metrics.Metrics) { m.StaleServed() }, []string{"blobd_stale_answers_total{} 1"}},
+		{"a refused reload", func(m *metrics.Metrics) { m.Reloaded(errors.New("x")) }, []string{"blobd_config_last_reload_successful{} 0"}},
+		{"a good reload", func(m *metrics.Metrics) { m.Reloaded(errors.New("x")); m.Reloaded(nil) }, nil},
+		{"ready", func(m *metrics.Metrics) { m.WatchReady([]metrics.Check{passes, passes}) }, []string{"blobd_ready{} 1"}},
+		{"not quite ready", func(m *metrics.Metrics) { m.WatchReady([]metrics.Check{passes, fails}) }, nil},
 	}
 	before := series(t, fresh())
 	for _, tt := range tests {

@@ -160,6 +160,9 @@ func TestTagUnavailable(t *testing.T) {
 			if err != nil || !a.Stale || a.Age != time.Hour || a.Digest != was.Digest {
 				t.Fatalf("archive %+v, err %v", a, err)
 			}
+			if n := b.ledger.get("stale"); n != 1 {
+				t.Errorf("%d stale answers were counted", n)
+			}
 			for name, o := range map[string]pullthrough.Options{"require-fresh": {RequireFresh: true}, "no-cache": {NoCache: true}} {
 				if _, err := b.Pull(t.Context(), "uid:1", repo, o); !errors.Is(err, tc.reason) {
 					t.Errorf("%s: err = %v", name, err)

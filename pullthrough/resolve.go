@@ -60,6 +60,7 @@ func (s *Service) resolve(ctx context.Context, scope oci.Scope, ref oci.Referenc
 	case ok && !known.Missing && p.allowsStale(age, o) && mayBeStale(err) && ctx.Err() == nil:
 		res := resolved(ref, known, age, "cache")
 		res.Stale = true
+		s.obs.StaleServed()
 		return res, nil
 	}
 	return Resolution{}, err

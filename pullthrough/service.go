@@ -54,6 +54,8 @@ type Observer interface {
 	FlightStarted()
 	FlightEnded()
 	FlightJoined()
+	// StaleServed counts a tag that was answered as it was last known, since its registry can't be had.
+	StaleServed()
 }
 
 // TTL is how long a tag's last check stands.

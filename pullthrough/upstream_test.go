@@ -253,6 +253,7 @@ func (l *ledger) Served(source string, n int64)     { l.add("served "+source, n)
 func (l *ledger) FlightStarted()                    { l.add("flights", 1) }
 func (l *ledger) FlightEnded()                      { l.add("flights", -1) }
 func (l *ledger) FlightJoined()                     { l.add("joins", 1) }
+func (l *ledger) StaleServed()                      { l.add("stale", 1) }
 
 func (l *ledger) Evicted(class, reason string, n int64) { l.add("evicted "+class+" "+reason, 1) }
 func (l *ledger) Corrupted(class string)                { l.add("corrupted "+class, 1) }

@@ -154,7 +154,7 @@ func (d *daemon) open() (err error) {
 	if d.caches, err = cache.Open(opts); err != nil {
 		return cacheError(c, err)
 	}
-	d.metrics.WatchCaches(func() map[string]metrics.Usage { return cacheUsage(d.caches) })
+	d.metrics.WatchCaches(func() metrics.Usage { return cacheUsage(d.caches) })
 	d.service = pullthrough.New(d.caches, d.fetcher, policyOf(c), d.metrics, time.Now)
 	d.server.Ready(server.ReaderOf(d.service), d.service)
 	d.http.setReady()
@@ -223,6 +223,7 @@ func (d *daemon) reload() {
 	notify(systemd.SdNotifyReloading + "\n" + systemd.SdNotifyMonotonicUsec())
 	defer notify(systemd.SdNotifyReady)
 	applied, needRestart, err := d.applyConfig()
+	d.metrics.Reloaded(err)
 	if err != nil {
 		d.log.Error("the configuration is not taken over; the old one stays in force", errorFields(err)...)
 		return
@@ -293,13 +294,17 @@ func loadConfig(sources config.Sources) (config.Config, []string, error) {
 }
 
 // cacheUsage is what metrics tell of the caches.
-func cacheUsage(caches *cache.Caches) map[string]metrics.Usage {
-	usage := map[string]metrics.Usage{}
-	for _, class := range caches.Store.Usage().Classes {
-		usage[cache.Name(class.Name)] = metrics.Usage{Bytes: class.Bytes, Limit: class.Limit, Entries: class.Entries}
+func cacheUsage(caches *cache.Caches) metrics.Usage {
+	now := caches.Store.Usage()
+	usage := metrics.Usage{
+		Bytes: now.Bytes, Limit: now.Limit, DiskFree: now.DiskFree, MinFree: now.MinFree, Scanning: now.Scanning,
+		Caches: map[string]metrics.CacheUsage{},
+	}
+	for _, class := range now.Classes {
+		usage.Caches[cache.Name(class.Name)] = metrics.CacheUsage{Bytes: class.Bytes, Limit: class.Limit, Entries: class.Entries}
 	}
 	bytes, limit, entries := caches.Memory.Stats()
-	usage[cache.NameMemory] = metrics.Usage{Bytes: bytes, Limit: limit, Entries: entries}
+	usage.Caches[cache.NameMemory] = metrics.CacheUsage{Bytes: bytes, Limit: limit, Entries: entries}
 	return usage
 }
 

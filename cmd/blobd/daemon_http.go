@@ -43,6 +43,7 @@ func listenHTTP(ctx context.Context, c config.Config, m *metrics.Metrics, log *z
 		{Name: "store", Ready: h.store},
 		{Name: "socket", Ready: h.socket},
 	}
+	m.WatchReady(checks)
 	errorLog, _ := zap.NewStdLogAt(log.Named("http"), zap.WarnLevel) // it fails for unknown levels only
 	h.server = &http.Server{
 		Handler: m.Handler(checks, c.Pprof), ErrorLog: errorLog,
