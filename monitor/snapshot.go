@@ -125,7 +125,8 @@ const (
 	Corrupt  Kind = "corruption"       // an entry was found damaged; Cache
 	Upstream Kind = "upstream_failure" // a registry failed; Registry, Reason
 	Failed   Kind = "error"            // a call failed for a reason of ours; Reason
-	Degraded Kind = "degraded"         // the disk began to refuse writes, or takes them again
+	Degraded Kind = "degraded"         // the disk began to refuse writes (Reason "refuses"), or takes them again ("works")
+	Missed   Kind = "missed"           // a reader of events was too slow for Count of them
 )
 
 // Event is one thing that happened. Fields that its Kind does not name are empty.

@@ -23,6 +23,7 @@ import (
 	"github.com/blobd/blobd/fetcher"
 	"github.com/blobd/blobd/internal/fault"
 	"github.com/blobd/blobd/metrics"
+	"github.com/blobd/blobd/monitor"
 	"github.com/blobd/blobd/pullthrough"
 	"github.com/blobd/blobd/server"
 )
@@ -42,6 +43,7 @@ type daemon struct {
 	log      *zap.Logger
 	logLevel zap.AtomicLevel
 	metrics  *metrics.Metrics
+	monitor  *monitor.Monitor
 	caches   *cache.Caches
 	fetcher  *fetcher.Fetcher
 	service  *pullthrough.Service
@@ -79,6 +81,10 @@ func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) 
 	d.metrics = metrics.New(metrics.Options{
 		Registries: registryNames(c), Version: d.build.Version, Revision: d.build.Commit,
 	})
+	d.monitor = monitor.New(monitor.Options{
+		Started: started, Version: d.build.Version, PID: os.Getpid(), Socket: c.Socket, CacheDir: c.CacheDir,
+		Registries: registryNames(c),
+	})
 	upstream, err := d.fetcherOptions(c)
 	if err != nil {
 		return nil, err
@@ -99,7 +105,7 @@ func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) 
 			Config: func() string { return configText(d.inForce()) },
 		},
 		Policy: access.Policy{Admins: admins}, Limits: limits, IdleTimeout: time.Duration(c.IdleTimeout),
-		Observer: d.metrics, Logger: d.log, Registerer: d.metrics.Registerer(),
+		Observer: d.observers(), Logger: d.log, Registerer: d.metrics.Registerer(),
 	})
 	if err != nil {
 		return nil, err
@@ -150,12 +156,13 @@ func (d *daemon) run(ctx context.Context, reload <-chan os.Signal) error {
 func (d *daemon) open() (err error) {
 	c := d.inForce()
 	opts := cacheOptions(c)
-	opts.Observer, opts.Trust = newDiskObserver(d.metrics, d.log), trustFolder
+	opts.Observer, opts.Trust = newDiskObserver(d.observers(), d.log), trustFolder
 	if d.caches, err = cache.Open(opts); err != nil {
 		return cacheError(c, err)
 	}
 	d.metrics.WatchCaches(func() metrics.Usage { return cacheUsage(d.caches) })
-	d.service = pullthrough.New(d.caches, d.fetcher, policyOf(c), d.metrics, time.Now)
+	d.service = pullthrough.New(d.caches, d.fetcher, policyOf(c), d.observers(), time.Now)
+	d.monitor.Watch(monitored(d.service))
 	d.server.Ready(server.ReaderOf(d.service), d.service)
 	d.http.setReady()
 	d.log.Info("serving", zap.String("version", d.build.Version), zap.Int("pid", os.Getpid()),
@@ -215,6 +222,9 @@ func (d *daemon) close() error {
 	if d.caches != nil {
 		errs = append(errs, d.caches.Close())
 	}
+	if d.monitor != nil {
+		d.monitor.Close()
+	}
 	return errors.Join(errs...)
 }
 
@@ -251,6 +261,7 @@ func (d *daemon) applyConfig() (applied, needRestart []string, err error) {
 		return nil, nil, err
 	}
 	d.metrics.SetRegistries(registryNames(c))
+	d.monitor.SetRegistries(registryNames(c))
 	d.caches.SetLimits(cacheOptions(c))
 	d.server.SetLimits(serverLimits(c))
 	d.service.SetPolicy(policyOf(c))
@@ -264,9 +275,12 @@ func (d *daemon) applyConfig() (applied, needRestart []string, err error) {
 // fetcherOptions adds to what is configured what of it is the daemon's.
 func (d *daemon) fetcherOptions(c config.Config) (fetcher.Options, error) {
 	o, err := fetcherOptions(c, d.sources)
-	o.Observer, o.Log, o.UserAgent = d.metrics, slogOf(d.log, "fetcher"), "blobd/"+d.build.Version
+	o.Observer, o.Log, o.UserAgent = d.observers(), slogOf(d.log, "fetcher"), "blobd/"+d.build.Version
 	return o, err
 }
+
+// observers tell those who want to know what happens.
+func (d *daemon) observers() observers { return observers{d.metrics, d.monitor} }
 
 // inForce is the configuration as it is now.
 func (d *daemon) inForce() config.Config {

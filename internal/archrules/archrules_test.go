@@ -20,7 +20,7 @@ const anything = "*"
 // below it; the longest name that fits a package is its room. Within a room everybody may import everybody.
 var rooms = map[string][]string{
 	"cmd/blobd": {anything},
-	"server":    {"api", "access", "pullthrough", "archive"}, // the last two for their data types
+	"server":    {"api", "access", "pullthrough", "archive", "monitor"}, // the last three for their data types
 	// Upstream and metrics are interfaces.
 	"pullthrough":           {"cache", "cache/store", "archive", "archive/bundle", "archive/spin", "archive/files"},
 	"cache":                 {"cache/store", "internal/vfs"},
@@ -35,6 +35,8 @@ var rooms = map[string][]string{
 	"archive/spin":          {"archive", "archive/bundle"},
 	"archive/files":         {"archive", "archive/bundle"},
 	"metrics":               {},
+	"monitor":               {},
+	"monitor/page":          {"monitor"},
 	"access":                {},
 	"config":                {},
 	"credentials":           {},
