@@ -15,7 +15,7 @@ import (
 	"github.com/blobd/blobd/internal/fault"
 )
 
-// Reasons of failures that happen between the caller and this server, below every room that knows faults.
+// What happens between the caller and this server, below every room that knows faults.
 const (
 	canceled         fault.Reason = "CANCELED"          // the caller went away
 	deadlineExceeded fault.Reason = "DEADLINE_EXCEEDED" // the caller's own deadline

@@ -7,29 +7,33 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // pages are all that docgen writes, by path below the root of the repository, and how each is made.
 var pages = map[string]func(root string) ([]byte, error){
 	"docs/configuration.md": configuration,
+	"docs/api.md":           api,
 }
 
 func main() {
 	root := flag.String("root", ".", "the root of the repository")
 	check := flag.Bool("check", false, "write nothing; fail when a page is not what would be written")
 	flag.Parse()
-	if err := run(*root, *check); err != nil {
+	if err := run(*root, slices.Sorted(maps.Keys(pages)), *check); err != nil {
 		fmt.Fprintln(os.Stderr, "docgen:", err)
 		os.Exit(1)
 	}
 }
 
-func run(root string, check bool) error {
+// run writes the pages of these names, or checks them.
+func run(root string, names []string, check bool) error {
 	var stale []error
-	for name, render := range pages {
-		page, err := render(root)
+	for _, name := range names {
+		page, err := pages[name](root)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/blobd/blobd/internal/testneed"
 )
 
 const root = "../.."
@@ -12,8 +14,15 @@ const root = "../.."
 // TestFresh holds the pages in the tree to what would be written.
 func TestFresh(t *testing.T) {
 	t.Parallel()
-	if err := run(root, true); err != nil {
-		t.Error(err)
+	for name := range pages {
+		t.Run(name, func(t *testing.T) {
+			if name == "docs/api.md" {
+				testneed.Command(t, "protoc", "Debian package protobuf-compiler")
+			}
+			if err := run(root, []string{name}, true); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
@@ -28,20 +37,21 @@ func TestStale(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "docs"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	configurationOnly := []string{"docs/configuration.md"}
 	page := filepath.Join(dir, "docs/configuration.md")
 	if err := os.WriteFile(page, []byte("by hand"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(dir, true); err == nil || !strings.Contains(err.Error(), "docs/configuration.md is stale") {
+	if err := run(dir, configurationOnly, true); err == nil || !strings.Contains(err.Error(), "docs/configuration.md is stale") {
 		t.Errorf("a check of a page written by hand: %v", err)
 	}
 	if b, _ := os.ReadFile(page); string(b) != "by hand" {
 		t.Error("a check wrote")
 	}
-	if err := run(dir, false); err != nil {
+	if err := run(dir, configurationOnly, false); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(dir, true); err != nil {
+	if err := run(dir, configurationOnly, true); err != nil {
 		t.Errorf("a page just written: %v", err)
 	}
 }
@@ -65,5 +75,36 @@ func TestUndocumented(t *testing.T) {
 	}
 	if _, err := configuration(filepath.Dir(dir)); err == nil || !strings.Contains(err.Error(), "max_stale") {
 		t.Errorf("a key without a comment: %v", err)
+	}
+}
+
+// TestReasonWithoutCode: a reason that is not in the table of error ⇄ code, or of which nothing is said, is named.
+func TestReasonWithoutCode(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string][3]string{
+		"no code":    {ownReasons, "fault.DigestMismatch:", "//"},
+		"no comment": {sharedReasons, "// they are not what their digest says", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, file := range []string{sharedReasons, ownReasons} {
+				text, err := os.ReadFile(filepath.Join(root, file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if file == change[0] {
+					text = []byte(strings.Replace(string(text), change[1], change[2], 1))
+				}
+				if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, file)), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(dir, file), text, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := reasons(dir); err == nil || !strings.Contains(err.Error(), "DigestMismatch") {
+				t.Errorf("the error is: %v", err)
+			}
+		})
 	}
 }
