@@ -53,14 +53,21 @@ func (e *InUseError) Error() string {
 func (e *InUseError) Is(target error) bool { return target == ErrInUse }
 
 // Socket is a unix socket that this process alone serves, from Listen to Close: a lock beside it (path + ".lock", which
-// holds our pid and stays behind) is held for as long.
+// holds our pid and stays behind) is held for as long. One that was Handed over has no lock: who made it sees to that.
 type Socket struct {
 	*net.UnixListener
-	path  string
-	file  fs.FileInfo // the socket file that we made
-	lock  *flock.Flock
-	close func() error
+	path   string
+	handed bool
+	file   fs.FileInfo // the socket file that we made
+	lock   *flock.Flock
+	close  func() error
 }
+
+// Path is where the socket is.
+func (s *Socket) Path() string { return s.path }
+
+// Handed reports whether another process made the socket, and goes on having it after Close.
+func (s *Socket) Handed() bool { return s.handed }
 
 // Listen takes the socket at path with the given mode (0: DefaultSocketMode) and makes its folder when there is none.
 //
@@ -89,8 +96,8 @@ func Listen(ctx context.Context, path string, mode fs.FileMode) (*Socket, error)
 	return s, nil
 }
 
-// Close stops listening and removes the socket, unless somebody has put another in its place. Connections stay open. A
-// second call does nothing.
+// Close stops listening and removes the socket, unless it was handed over or somebody has put another in its place.
+// Connections stay open. A second call does nothing.
 func (s *Socket) Close() error { return s.close() }
 
 func (s *Socket) release() error {

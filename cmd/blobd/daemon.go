@@ -56,6 +56,18 @@ type daemon struct {
 // behind.
 func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) (_ *daemon, err error) {
 	started := time.Now()
+	handed, err := handedSocket()
+	if err != nil {
+		return nil, err
+	}
+	if handed != nil {
+		defer func() {
+			if err != nil {
+				_ = handed.Close()
+			}
+		}()
+		sources = withSocket(sources, handed.Path())
+	}
 	c, warnings, err := loadConfig(sources)
 	if err != nil {
 		return nil, err
@@ -110,8 +122,10 @@ func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) 
 	if err != nil {
 		return nil, err
 	}
-	if d.socket, err = server.Listen(ctx, c.Socket, server.DefaultSocketMode); err != nil {
-		return nil, socketError(err)
+	if d.socket = handed; d.socket == nil {
+		if d.socket, err = server.Listen(ctx, c.Socket, server.DefaultSocketMode); err != nil {
+			return nil, socketError(err)
+		}
 	}
 	if !c.HTTPOff() {
 		d.http, err = listenHTTP(ctx, c, d.metrics, d.log)
@@ -173,10 +187,14 @@ func (d *daemon) open() (err error) {
 }
 
 func (d *daemon) wait(ctx context.Context, reload <-chan os.Signal, failed <-chan error) error {
+	dog := newWatchdog(d.socket.Path(), d.log)
+	defer dog.close()
 	for {
 		select {
 		case <-reload:
 			d.reload()
+		case <-dog.tick():
+			dog.ask(ctx)
 		case err := <-failed:
 			return err
 		case <-ctx.Done():
@@ -186,12 +204,15 @@ func (d *daemon) wait(ctx context.Context, reload <-chan os.Signal, failed <-cha
 }
 
 // drain refuses new calls and lets those under way end, for as long as the configuration gives them. Probes see it at
-// once; their listener goes last.
+// once; their listener goes last. At a socket that was handed over, new callers wait for the next daemon.
 func (d *daemon) drain() {
 	notify(systemd.SdNotifyStopping)
 	limit := time.Duration(d.inForce().DrainTimeout)
 	d.log.Info("stopping; calls under way may end", zap.Stringer("drain_timeout", limit))
 	d.http.setDraining()
+	if d.socket.Handed() {
+		_ = d.socket.Close() // nobody has asked for it to work, and close tells
+	}
 	if err := d.shutdown(limit); err != nil {
 		d.log.Warn("drained", zap.Error(err))
 	}
