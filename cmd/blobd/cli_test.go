@@ -170,6 +170,7 @@ func TestBadInput(t *testing.T) {
 		"bad output":        {"-o yaml version", exitUsage, []string{`"yaml" is neither text nor json`}},
 		"no daemon":         {"--socket " + none + " pull " + ref, exitUnreachable, []string{none, "; start one with `blobd serve`"}},
 		"no daemon, health": {"--socket " + none + " healthcheck", exitUnreachable, []string{none}},
+		"no daemon, life":   {"--socket " + none + " healthcheck --live", exitUnreachable, []string{none}},
 		"no admin":          {"status", exitDenied, []string{"admin", "; "}},
 		"no admin, path":    {"cache path", exitDenied, []string{"admin", "; "}},
 		"folder to stdout":  {"cp " + ref + " -", exitUsage, []string{"a folder can't go to stdout"}},
@@ -260,6 +261,9 @@ func TestHealthcheckOfADrainingDaemon(t *testing.T) {
 	got := blobd(t, d, "healthcheck")
 	if got.code != exitUnreachable || got.stdout != "" || got.stderr != "blobd: the daemon is not serving; see its log\n" {
 		t.Errorf("got %+v", got)
+	}
+	if got := blobd(t, d, "healthcheck", "--live"); got.code != exitOK || got.stdout != "not serving\n" || got.stderr != "" {
+		t.Errorf("--live: got %+v", got)
 	}
 }
 

@@ -41,18 +41,21 @@ func cgroupMemory(root fs.FS) int64 {
 		if len(parts) < 3 {
 			continue
 		}
-		mount, file := "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+		mount, files := "sys/fs/cgroup/memory", []string{"memory.limit_in_bytes"}
 		switch {
-		case parts[1] == "": // version 2
-			mount, file = "sys/fs/cgroup", "memory.max"
+		case parts[1] == "": // version 2, where beyond memory.high a process is slowed down until it hardly moves
+			mount, files = "sys/fs/cgroup", []string{"memory.max", "memory.high"}
 		case !slices.Contains(strings.Split(parts[1], ","), "memory"):
 			continue
 		}
 		// In a container the path may be the host's, and only the mount is there.
 		for dir := path.Join(mount, path.Clean("/"+parts[2])); ; dir = path.Dir(dir) {
-			text, err := fs.ReadFile(root, path.Join(dir, file))
-			if n, parseErr := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && parseErr == nil {
-				least = min(least, n)
+			for _, file := range files {
+				text, err := fs.ReadFile(root, path.Join(dir, file))
+				n, parseErr := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+				if err == nil && parseErr == nil && n > 0 {
+					least = min(least, n)
+				}
 			}
 			if dir == mount {
 				break

@@ -19,6 +19,15 @@ func TestCgroupMemory(t *testing.T) {
 		"one above":   {map[string]string{"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/memory.max": "max\n", "sys/fs/cgroup/a/memory.max": "1000\n"}, 1000},
 		"the tighter": {map[string]string{"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/memory.max": "500\n", "sys/fs/cgroup/a/memory.max": "1000\n"}, 500},
 		"a container": {map[string]string{"proc/self/cgroup": "0::/../../host/path\n", "sys/fs/cgroup/memory.max": "700\n"}, 700},
+		"slowed down before": {map[string]string{
+			"proc/self/cgroup": "0::/a\n", "sys/fs/cgroup/a/memory.max": "1000\n", "sys/fs/cgroup/a/memory.high": "800\n",
+		}, 800},
+		"no group but the mount": {map[string]string{"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "600\n"}, 600},
+		"both versions, the memory in the first": {map[string]string{
+			"proc/self/cgroup":                           "4:memory:/kubepods/pod1/c1\n0::/kubepods/pod1/c1\n", // the mount is the container's own
+			"sys/fs/cgroup/memory/memory.limit_in_bytes": "67108864\n",
+		}, 64 << 20},
+		"no bytes at all": {map[string]string{"proc/self/cgroup": "0::/a\n", "sys/fs/cgroup/a/memory.high": "0\n"}, 0},
 		"version 1": {map[string]string{
 			"proc/self/cgroup": "9:cpu,cpuacct:/x\n4:memory:/a\n0::/\n",
 			"sys/fs/cgroup/memory/a/memory.limit_in_bytes": "268435456\n", "sys/fs/cgroup/memory/memory.limit_in_bytes": none,

@@ -17,27 +17,34 @@ import (
 
 func newHealthcheckCommand(a *app) *cobra.Command {
 	var timeout time.Duration
+	var live bool
 	cmd := &cobra.Command{
 		Use:   "healthcheck",
 		Short: "Exit with 0 when the daemon serves, else with 6",
 		Long: `Healthcheck asks the daemon whether it serves. It exits with 0 when it does and with 6 when it does not, is not there,
-or does not answer in time. It is open to every user of the socket.`,
-		Example: `  HEALTHCHECK CMD ["blobd", "healthcheck"]`,
-		Args:    takes(0, 0),
+or does not answer in time. It is open to every user of the socket. Neither a registry that is down nor a full disk keeps
+a daemon from serving.
+
+With --live any answer will do: a daemon that is starting or stopping lives. This is for whoever restarts what is dead.`,
+		Example: `  HEALTHCHECK CMD ["blobd", "healthcheck"]
+  blobd healthcheck --live --timeout 10s`,
+		Args: takes(0, 0),
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long the answer may take")
+	cmd.Flags().BoolVar(&live, "live", false, "ask only whether the daemon answers, be it starting, serving or stopping")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		state, err := a.health(cmd, timeout)
 		if err != nil {
 			return err
 		}
-		if state != "serving" {
-			return unhealthy("the daemon is " + strings.ReplaceAll(state, "_", " "))
+		words := strings.ReplaceAll(state, "_", " ")
+		if !live && state != "serving" {
+			return unhealthy("the daemon is " + words)
 		}
 		out := struct {
 			Status string `json:"status"`
 		}{state}
-		return a.print(out, func(w io.Writer) { fmt.Fprintln(w, state) })
+		return a.print(out, func(w io.Writer) { fmt.Fprintln(w, words) })
 	}
 	return cmd
 }
