@@ -222,7 +222,7 @@ func (s *Service) joinContent(key contentKey, scope oci.Scope, e *archive.Entry,
 	f.feed.needed = s.decodeRoom.contended // with a decoder of its own, a reader begins anew from the start
 	fo, _ := f.feed.join(0)
 	s.contents[key] = f
-	lands := s.flies() // from now on, and not only once its goroutine runs
+	lands := s.flies("content", key.String, f.feed.followers) // from now on, and not only once its goroutine runs
 	s.goes(func() {
 		defer lands()
 		defer cancel()

@@ -102,6 +102,13 @@ func (f *feed) join(pos int) (*follower, bool) {
 	return r, true
 }
 
+// followers is how many read the feed now.
+func (f *feed) followers() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.readers)
+}
+
 func (f *feed) leave(r *follower) {
 	f.mu.Lock()
 	_, was := f.readers[r]

@@ -72,7 +72,7 @@ func (f *fetch) launch() {
 	f.blob.retain()
 	svc.goes(func() {
 		defer f.cancel()
-		defer svc.flies()()
+		defer svc.flies("blocks", f.blob.desc.Digest.String, f.feed.followers)()
 		_, err := guard(func() (struct{}, error) { return struct{}{}, f.transfer(f.ctx) })
 		held := f.feed.end(svc.outcome(f.ctx, err))
 		if err == nil && f.blob.partial != nil && f.blob.partial.Complete() {

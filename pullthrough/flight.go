@@ -10,11 +10,18 @@ import (
 
 // group shares one run of a function between all callers who want the same key. The run belongs to none of them: it has
 // a context of its own, which ends when the last caller has gone or the service closes.
-type group[K comparable, V any] struct {
-	svc *Service
+type group[K flightKey, V any] struct {
+	svc  *Service
+	kind string // as in Flight
 
 	mu      sync.Mutex // guards flights and what is in them
 	flights map[K]*flight[V]
+}
+
+// flightKey names what a flight is for, in words too.
+type flightKey interface {
+	comparable
+	String() string
 }
 
 type flight[V any] struct {
@@ -25,8 +32,8 @@ type flight[V any] struct {
 	err     error
 }
 
-func newGroup[K comparable, V any](svc *Service) *group[K, V] {
-	return &group[K, V]{svc: svc, flights: make(map[K]*flight[V])}
+func newGroup[K flightKey, V any](svc *Service, kind string) *group[K, V] {
+	return &group[K, V]{svc: svc, kind: kind, flights: make(map[K]*flight[V])}
 }
 
 // do returns what run returns, or the error of ctx as soon as that ends.
@@ -78,7 +85,7 @@ func (g *group[K, V]) doFresh(ctx context.Context, key K, run func(context.Conte
 }
 
 func (g *group[K, V]) fly(ctx context.Context, key K, f *flight[V], run func(context.Context) (V, error)) {
-	defer g.svc.flies()()
+	defer g.svc.flies(g.kind, key.String, func() int { return g.followers(f) })()
 	defer f.cancel()
 	f.value, f.err = guard(func() (V, error) { return run(ctx) })
 	f.err = g.svc.outcome(ctx, f.err)
@@ -86,6 +93,13 @@ func (g *group[K, V]) fly(ctx context.Context, key K, f *flight[V], run func(con
 	g.drop(key, f)
 	g.mu.Unlock()
 	close(f.done)
+}
+
+// followers is how many wait for f.
+func (g *group[K, V]) followers(f *flight[V]) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return f.waiters
 }
 
 // drop forgets f; the caller holds mu. A later flight under the same key stays.

@@ -141,7 +141,7 @@ type Service struct {
 	now    func() time.Time
 	policy atomic.Pointer[Policy]
 
-	flights atomic.Int64
+	flying flying
 
 	base context.Context // ends when the service closes; every flight's context comes from it
 	stop context.CancelFunc
@@ -183,11 +183,11 @@ func New(caches *cache.Caches, up Upstream, policy Policy, obs Observer, now fun
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.rested = sync.NewCond(&s.workMu)
 	s.policy.Store(&policy)
-	s.tags = newGroup[tagKey, cache.Ref](s)
-	s.manifests = newGroup[objectKey, *manifest](s)
-	s.trees = newGroup[objectKey, sourced](s)
-	s.deriving = newGroup[objectKey, int64](s)
-	s.smalls = newGroup[contentKey, smallContent](s)
+	s.tags = newGroup[tagKey, cache.Ref](s, "tag")
+	s.manifests = newGroup[objectKey, *manifest](s, "manifest")
+	s.trees = newGroup[objectKey, sourced](s, "index")
+	s.deriving = newGroup[objectKey, int64](s, "index")
+	s.smalls = newGroup[contentKey, smallContent](s, "content")
 	s.blobs = &blobs{svc: s, open: make(map[blobKey]*blob)}
 	s.decoders = newDecoders()
 	indexes, decoding := roomSizes()
@@ -235,12 +235,13 @@ func (s *Service) goes(f func()) {
 	}()
 }
 
-// flies counts a flight; the returned func counts its end.
-func (s *Service) flies() (lands func()) {
+// flies counts a flight, and has it listed as long as it lasts; the returned func counts its end. what and callers are
+// asked when somebody looks.
+func (s *Service) flies(kind string, what func() string, callers func() int) (lands func()) {
 	s.obs.FlightStarted()
-	s.flights.Add(1)
+	gone := s.flying.takes(&aloft{kind: kind, what: what, since: s.now(), callers: callers})
 	return func() {
-		s.flights.Add(-1)
+		gone()
 		s.obs.FlightEnded()
 	}
 }

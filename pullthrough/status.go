@@ -29,7 +29,7 @@ func (s *Service) Status() Status {
 	u := s.caches.Store.Usage()
 	st := Status{
 		Bytes: u.Bytes, Limit: u.Limit, DiskFree: u.DiskFree, MinFree: u.MinFree, Scanning: u.Scanning,
-		Artifacts: int64(s.caches.Catalogue.Len()), Flights: s.flights.Load(),
+		Artifacts: int64(s.caches.Catalogue.Len()), Flights: int64(s.flying.count()),
 	}
 	if err := s.caches.Problem(); err != nil {
 		st.Problems = append(st.Problems, err.Error())

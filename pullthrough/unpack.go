@@ -81,7 +81,7 @@ func (s *Service) joinUnpacking(a *Archive, b oci.Descriptor, fresh bool) (*unpa
 
 func (u *unpacking) run(ctx context.Context, key objectKey) {
 	s := u.svc
-	defer s.flies()()
+	defer s.flies("content", u.bundle.Digest.String, u.feed.followers)()
 	_, err := guard(func() (struct{}, error) { return struct{}{}, u.transfer(ctx) })
 	err = s.outcome(ctx, err)
 	s.unpackMu.Lock()

@@ -191,7 +191,7 @@ func (s *Service) joinURL(key urlKey, scope oci.Scope, entry *archive.Entry) (*u
 
 func (f *urlFlight) run(ctx context.Context, scope oci.Scope, entry *archive.Entry) {
 	s := f.svc
-	defer s.flies()()
+	defer s.flies("content", func() string { return entry.Path }, f.feed.followers)()
 	_, err := guard(func() (struct{}, error) { return struct{}{}, f.transfer(ctx, scope, entry) })
 	err = s.outcome(ctx, err)
 	s.contentMu.Lock()

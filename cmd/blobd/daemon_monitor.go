@@ -57,7 +57,7 @@ func (o observers) Corrupted(class string) {
 func monitored(s *pullthrough.Service) monitor.Sources {
 	return monitor.Sources{
 		Usage:   func() monitor.Usage { return monitorUsage(s.Status()) },
-		Flights: func() []monitor.Flight { return nil },
+		Flights: func() []monitor.Flight { return monitorFlights(s.Flights()) },
 		Artifacts: func(ctx context.Context, most int) ([]monitor.Artifact, int) {
 			list := s.Artifacts(ctx)
 			slices.SortFunc(list, func(a, b pullthrough.ArtifactInfo) int { return b.LastUsed.Compare(a.LastUsed) })
@@ -81,6 +81,14 @@ func monitorUsage(st pullthrough.Status) monitor.Usage {
 		})
 	}
 	return u
+}
+
+func monitorFlights(list []pullthrough.Flight) []monitor.Flight {
+	out := make([]monitor.Flight, len(list))
+	for i, f := range list {
+		out[i] = monitor.Flight(f)
+	}
+	return out
 }
 
 func monitorArtifact(a pullthrough.ArtifactInfo) monitor.Artifact {
