@@ -52,6 +52,18 @@ func (a *Archive) OpenRange(name string, offset, length int64) (*Stream, error) 
 	return s, nil
 }
 
+// OpenBlob begins to read one of the artifact's blobs, as the registry holds it, by its digest. The stream is like
+// OpenRange's, and its Entry's path is the digest.
+func (a *Archive) OpenBlob(digest string) (*Stream, error) {
+	ctx, cancel := context.WithCancel(a.ctx)
+	s := &Stream{name: digest, cancel: cancel}
+	if err := s.begin(ctx, a.api, &blobdv1.ReadFileRequest{Reference: a.Reference, Blob: digest, Options: a.options}); err != nil {
+		cancel()
+		return nil, s.pathError(err)
+	}
+	return s, nil
+}
+
 func (s *Stream) begin(ctx context.Context, api blobdv1.BlobdServiceClient, request *blobdv1.ReadFileRequest) error {
 	stream, err := api.ReadFile(ctx, request)
 	if err != nil {

@@ -69,7 +69,7 @@ func (s *Service) Pull(ctx context.Context, principal, ref string, o Options) (*
 	}
 	context.AfterFunc(ctx, release)
 	res.Steps = append(res.Steps, Step{"index", source})
-	a := &Archive{Resolution: res, Tree: tree, StoredSize: l.stored, scope: scope, release: release}
+	a := &Archive{Resolution: res, Tree: tree, StoredSize: l.stored, manifest: m.Manifest, scope: scope, release: release}
 	_ = s.caches.Catalogue.Record(artifactOf(a, l.blobs)) // a disk that refuses is the catalogue's to report
 	return a, nil
 }

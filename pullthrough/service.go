@@ -109,6 +109,7 @@ type Archive struct {
 	Resolution
 	Tree       *archive.Tree
 	StoredSize int64 // bytes of the artifact's blobs in the registry
+	manifest   oci.Manifest
 	scope      oci.Scope
 	release    func()
 }

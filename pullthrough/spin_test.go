@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"slices"
 	"strings"
@@ -176,6 +177,32 @@ func TestBundleDecodedOnce(t *testing.T) {
 		}
 	}
 	b.wants("members of bundles that are gone", map[string]int{})
+}
+
+// A blob of an artifact comes as the registry holds it, from the blocks that are there.
+func TestReadBlob(t *testing.T) {
+	b := start(t)
+	components, _ := bundled()
+	app := spintest.Application(spintest.Options{Bundled: true}, components...)
+	b.up.publish("v1", app)
+	a := b.pull(repo+":v1", pullthrough.Options{})
+	b.up.counts()
+	for d, data := range app.Blobs {
+		st, err := b.OpenBlob(t.Context(), a, d, 0, -1, pullthrough.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(st); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("blob %s: %d bytes of %d, %v", d, len(got), len(data), err)
+		}
+		st.Close()
+	}
+	if n := b.up.counts()["range"]; n > len(app.Blobs)-len(app.Bundles) {
+		t.Errorf("%d ranges for %d blobs, of which %d were there", n, len(app.Blobs), len(app.Bundles))
+	}
+	if _, err := b.OpenBlob(t.Context(), a, digest.FromString("another"), 0, -1, pullthrough.Options{}); !errors.Is(err, fault.BlobUnknown) {
+		t.Errorf("one that is not the artifact's: %v", err)
+	}
 }
 
 // Without a content cache, or with one that is full, members are read right out of their bundle.

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/blobd/blobd/archive"
 	"github.com/blobd/blobd/cache/store"
 	"github.com/blobd/blobd/internal/fault"
+	"github.com/blobd/blobd/internal/oci"
 )
 
 // Stream is a file's bytes, or a part of them, on their way to one caller. It is for one goroutine.
@@ -79,11 +83,32 @@ func (s *Service) Open(ctx context.Context, a *Archive, path string, offset, len
 	if err != nil {
 		return nil, err
 	}
+	return s.openEntry(ctx, a, e, offset, length, o)
+}
+
+// OpenBlob is Open for one of the artifact's blobs, config or layer, as the registry holds it. It fails with
+// fault.BlobUnknown for one that the manifest does not name.
+func (s *Service) OpenBlob(ctx context.Context, a *Archive, d digest.Digest, offset, length int64, o Options) (*Stream, error) {
+	blobs := append([]oci.Descriptor{a.manifest.Config}, a.manifest.Layers...)
+	at := slices.IndexFunc(blobs, func(b oci.Descriptor) bool { return b.Digest == d })
+	if at < 0 {
+		return nil, fault.New(fault.BlobUnknown, "%s has no blob %.256q", a.Reference, d).Try("blobd manifest lists them")
+	}
+	sum, known := archive.SHA256(d)
+	e := &archive.Entry{
+		Path: string(d), Size: blobs[at].Size, Mode: archive.PlainMode, Sum: sum, HasSum: known,
+		// It is read through its blocks, which others may have brought.
+		Locator: archive.Range{Blob: &blobs[at], Length: blobs[at].Size, Codec: archive.Stored},
+	}
+	return s.openEntry(ctx, a, e, offset, length, o)
+}
+
+func (s *Service) openEntry(ctx context.Context, a *Archive, e *archive.Entry, offset, length int64, o Options) (*Stream, error) {
 	if offset < 0 {
-		return nil, fault.New(fault.InvalidArgument, "file %q: offset %d is negative", path, offset)
+		return nil, fault.New(fault.InvalidArgument, "file %q: offset %d is negative", e.Path, offset)
 	}
 	if offset > e.Size {
-		return nil, fault.New(fault.OutOfRange, "file %q: offset %d is past its end at %d", path, offset, e.Size).
+		return nil, fault.New(fault.OutOfRange, "file %q: offset %d is past its end at %d", e.Path, offset, e.Size).
 			Try("blobd stat tells its size")
 	}
 	if length < 0 || length > e.Size-offset {

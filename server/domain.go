@@ -18,6 +18,8 @@ type Reader interface {
 	// Open begins to read length bytes (-1: to the end) of a file from offset. An offset past the end is
 	// fault.OutOfRange; a length past it is cut.
 	Open(ctx context.Context, a *pullthrough.Archive, path string, offset, length int64, o pullthrough.Options) (File, error)
+	// OpenBlob is Open for one of the artifact's blobs, as the registry holds it.
+	OpenBlob(ctx context.Context, a *pullthrough.Archive, d digest.Digest, offset, length int64, o pullthrough.Options) (File, error)
 	// Prefetch may call progress from several goroutines; it returns after the last call.
 	Prefetch(ctx context.Context, a *pullthrough.Archive, patterns []string, o pullthrough.Options,
 		progress func(pullthrough.Progress)) error
@@ -82,6 +84,16 @@ func (s service) Open(
 	ctx context.Context, a *pullthrough.Archive, path string, offset, length int64, o pullthrough.Options,
 ) (File, error) {
 	st, err := s.Service.Open(ctx, a, path, offset, length, o)
+	if err != nil {
+		return nil, err
+	}
+	return st, nil
+}
+
+func (s service) OpenBlob(
+	ctx context.Context, a *pullthrough.Archive, d digest.Digest, offset, length int64, o pullthrough.Options,
+) (File, error) {
+	st, err := s.Service.OpenBlob(ctx, a, d, offset, length, o)
 	if err != nil {
 		return nil, err
 	}

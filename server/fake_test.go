@@ -104,6 +104,18 @@ func (d *domain) Open(
 	return &memFile{ctx: ctx, d: d, entry: e, data: d.files[path][offset : offset+length], length: length}, nil
 }
 
+// OpenBlob has the files as blobs, by their digests.
+func (d *domain) OpenBlob(
+	ctx context.Context, a *pullthrough.Archive, want digest.Digest, offset, length int64, o pullthrough.Options,
+) (server.File, error) {
+	for path, data := range d.files {
+		if digest.FromBytes(data) == want {
+			return d.Open(ctx, a, path, offset, length, o)
+		}
+	}
+	return nil, fault.New(fault.BlobUnknown, "nothing there")
+}
+
 func (d *domain) Prefetch(
 	ctx context.Context, _ *pullthrough.Archive, _ []string, _ pullthrough.Options, progress func(pullthrough.Progress),
 ) error {

@@ -3,6 +3,7 @@ package server
 import (
 	"io"
 
+	"github.com/opencontainers/go-digest"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
 
@@ -24,7 +25,15 @@ func (s *readService) ReadFile(
 	if err != nil {
 		return err
 	}
-	f, err := s.domain.Open(ctx, a, req.Path, req.Offset, length, options)
+	var f File
+	switch {
+	case req.Blob == "":
+		f, err = s.domain.Open(ctx, a, req.Path, req.Offset, length, options)
+	case req.Path == "":
+		f, err = s.domain.OpenBlob(ctx, a, digest.Digest(req.Blob), req.Offset, length, options)
+	default:
+		err = fault.New(fault.InvalidArgument, "a request for the blob %.256q can't name the path %q, too", req.Blob, req.Path)
+	}
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -120,6 +121,16 @@ func TestReadFile(t *testing.T) {
 	}
 }
 
+// A blob is read as a file is.
+func TestReadBlob(t *testing.T) {
+	data := noise(3 << 20)
+	r := start(t, newDomain(t, map[string][]byte{"d/f": data}), nil)
+	g, err := readPlain(t.Context(), r, &blobdv1.ReadFileRequest{Blob: digest.FromBytes(data).String(), Offset: 5})
+	if err != nil || !bytes.Equal(g.data, data[5:]) {
+		t.Errorf("%d bytes, %v", len(g.data), err)
+	}
+}
+
 func TestReadFileRefuses(t *testing.T) {
 	r := start(t, newDomain(t, map[string][]byte{"d/f": []byte("hello")}), nil)
 	negative := int64(-1)
@@ -135,6 +146,9 @@ func TestReadFileRefuses(t *testing.T) {
 		{"missing", &blobdv1.ReadFileRequest{Path: "d/g"}, codes.NotFound, fault.FileUnknown},
 		{"folder", &blobdv1.ReadFileRequest{Path: "d"}, codes.InvalidArgument, fault.IsDirectory},
 		{"bad path", &blobdv1.ReadFileRequest{Path: "../f"}, codes.InvalidArgument, fault.InvalidPath},
+		{"no such blob", &blobdv1.ReadFileRequest{Blob: digest.FromString("none").String()}, codes.NotFound, fault.BlobUnknown},
+		{"blob and path", &blobdv1.ReadFileRequest{Blob: digest.FromString("hello").String(), Path: "d/f"},
+			codes.InvalidArgument, fault.InvalidArgument},
 	}
 	for _, c := range cases {
 		g, err := readPlain(t.Context(), r, c.req)

@@ -16,7 +16,8 @@ type spinApp struct {
 	ref      oci.Reference
 	manifest []byte
 	locked   []byte
-	files    []spinFile // each digest once for each kind
+	files    []spinFile
+	seen     map[[2]string]bool // kinds and digests of files
 	size     int64
 }
 
@@ -24,7 +25,7 @@ type spinApp struct {
 type spinFile struct {
 	kind   string // "wasm" or "data": the folder
 	digest string // sha256:hex
-	path   string
+	path   string // empty for a bundle, which Spin keeps beside what was in it
 	size   int64
 }
 
@@ -44,7 +45,7 @@ func readSpinApp(ctx context.Context, c *client.Client, archive *client.Archive,
 	if err != nil {
 		return nil, err
 	}
-	app := &spinApp{ref: ref, manifest: raw}
+	app := &spinApp{ref: ref, manifest: raw, seen: map[[2]string]bool{}}
 	layer, certain, ok := spin.Locked(m)
 	if ok {
 		app.locked, err = archive.WithContext(ctx).ReadFile(lockedPath)
@@ -62,7 +63,23 @@ func readSpinApp(ctx context.Context, c *client.Client, archive *client.Archive,
 		return nil, fault.New(fault.ArtifactUnsupported, "%s is no Spin application: %s", archive.Reference, what).
 			Try("copy its files with `blobd cp`")
 	}
+	for _, l := range m.Layers {
+		if l.MediaType == spin.MediaTypeBundle {
+			app.add(spinFile{kind: "data", digest: l.Digest.String(), size: l.Size})
+		}
+	}
 	return app, app.list(ctx, archive)
+}
+
+// add takes on a file, each digest once for each kind.
+func (app *spinApp) add(f spinFile) {
+	place := [2]string{f.kind, f.digest}
+	if app.seen[place] {
+		return
+	}
+	app.seen[place] = true
+	app.files = append(app.files, f)
+	app.size += f.size
 }
 
 // spinContent is what a locked application says of a component's or a file's bytes.
@@ -90,18 +107,14 @@ func (app *spinApp) list(ctx context.Context, archive *client.Archive) error {
 		}
 		entries[e.Path] = e
 	}
-	seen := map[[2]string]bool{}
 	add := func(kind, path string) error {
 		e := entries[path]
 		if e == nil || e.Digest == "" {
 			return fault.New(fault.IndexInvalid, "%s: the daemon does not list %q", archive.Reference, path)
 		}
-		if kind == "data" && e.Encoding == "inline" || seen[[2]string{kind, e.Digest}] {
-			return nil
+		if kind == "wasm" || e.Encoding != "inline" {
+			app.add(spinFile{kind, e.Digest, path, e.Size})
 		}
-		seen[[2]string{kind, e.Digest}] = true
-		app.files = append(app.files, spinFile{kind, e.Digest, path, e.Size})
-		app.size += e.Size
 		return nil
 	}
 	for _, c := range locked.Components {

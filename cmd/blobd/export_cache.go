@@ -87,7 +87,12 @@ func (s *spinCache) file(ctx context.Context, archive *client.Archive, f spinFil
 		s.count(0, 1, 0)
 		return nil
 	}
-	stream, err := archive.WithContext(ctx).OpenRange(f.path, 0, -1)
+	archive = archive.WithContext(ctx)
+	open := func() (*client.Stream, error) { return archive.OpenRange(f.path, 0, -1) }
+	if f.path == "" {
+		open = func() (*client.Stream, error) { return archive.OpenBlob(f.digest) }
+	}
+	stream, err := open()
 	if err != nil {
 		return err
 	}

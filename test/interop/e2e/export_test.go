@@ -112,6 +112,9 @@ func TestExportSpin(t *testing.T) {
 					}
 				}
 			}
+			for _, d := range app.Bundles {
+				want.put(app.Blobs[d], "data", d.String())
+			}
 			want.put(app.Manifest, "manifests", w.reg.Host(), "acme", "team", name, "v1", "manifest.json")
 			want.put(app.Locked, "manifests", w.reg.Host(), "acme", "team", name, "v1", "config.json")
 

@@ -727,8 +727,10 @@ type ReadFileRequest struct {
 	Path      string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
 	Offset    int64                  `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
 	// Absent: to the end. A length that passes the end is cut there.
-	Length        *int64       `protobuf:"varint,4,opt,name=length,proto3,oneof" json:"length,omitempty"`
-	Options       *ReadOptions `protobuf:"bytes,5,opt,name=options,proto3" json:"options,omitempty"`
+	Length  *int64       `protobuf:"varint,4,opt,name=length,proto3,oneof" json:"length,omitempty"`
+	Options *ReadOptions `protobuf:"bytes,5,opt,name=options,proto3" json:"options,omitempty"`
+	// In place of path: the digest of one of the artifact's blobs, which is read as the registry holds it.
+	Blob          string `protobuf:"bytes,6,opt,name=blob,proto3" json:"blob,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -796,6 +798,13 @@ func (x *ReadFileRequest) GetOptions() *ReadOptions {
 		return x.Options
 	}
 	return nil
+}
+
+func (x *ReadFileRequest) GetBlob() string {
+	if x != nil {
+		return x.Blob
+	}
+	return ""
 }
 
 type ReadFileHeader struct {
@@ -3149,13 +3158,14 @@ const file_blobd_v1_blobd_proto_rawDesc = "" +
 	"\n" +
 	"resolution\x18\x01 \x01(\v2\x14.blobd.v1.ResolutionR\n" +
 	"resolution\x12)\n" +
-	"\aentries\x18\x02 \x03(\v2\x0f.blobd.v1.EntryR\aentries\"\xb4\x01\n" +
+	"\aentries\x18\x02 \x03(\v2\x0f.blobd.v1.EntryR\aentries\"\xc8\x01\n" +
 	"\x0fReadFileRequest\x12\x1c\n" +
 	"\treference\x18\x01 \x01(\tR\treference\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x16\n" +
 	"\x06offset\x18\x03 \x01(\x03R\x06offset\x12\x1b\n" +
 	"\x06length\x18\x04 \x01(\x03H\x00R\x06length\x88\x01\x01\x12/\n" +
-	"\aoptions\x18\x05 \x01(\v2\x15.blobd.v1.ReadOptionsR\aoptionsB\t\n" +
+	"\aoptions\x18\x05 \x01(\v2\x15.blobd.v1.ReadOptionsR\aoptions\x12\x12\n" +
+	"\x04blob\x18\x06 \x01(\tR\x04blobB\t\n" +
 	"\a_length\"\x85\x01\n" +
 	"\x0eReadFileHeader\x124\n" +
 	"\n" +
