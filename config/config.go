@@ -162,12 +162,13 @@ type TTLRule struct {
 
 // Credentials say where logins are found. No secret stands in the configuration itself.
 type Credentials struct {
-	// a file of logins by name, for `registries.*.credential`; read again when it changes
+	// a file of logins by name, for `registries.*.credential`, or in the format of Docker's `config.json`; read again when
+	// it changes. Empty: `$CREDENTIALS_DIRECTORY/blobd.logins` (systemd's `LoadCredential=`) where it is there
 	File string `yaml:"file" is:"path"`
 
 	// what `blobd login` writes, in the format of Docker's `config.json`; read again when it changes. Empty:
-	// `$BLOBD_AUTH_FILE`; else for root `$STATE_DIRECTORY/auth.json` or `/var/lib/blobd/auth.json`, for others the file of
-	// their own `blobd login`s
+	// `$BLOBD_AUTH_FILE`; else `$STATE_DIRECTORY/auth.json` (systemd's); else for root `/var/lib/blobd/auth.json`, for others
+	// the file of their own `blobd login`s
 	LoginFile string `yaml:"login_file" is:"path"`
 
 	// use the logins of `spin registry login`

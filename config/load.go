@@ -74,6 +74,9 @@ func (s Sources) read() (c Config, d *decoder, err error) {
 	if c.CacheDir == "" {
 		c.CacheDir = env.cacheDir(runtime.GOOS, os.Geteuid() == 0)
 	}
+	if c.Credentials.File == "" {
+		c.Credentials.File = env.systemdLogins()
+	}
 	if err := c.makeAbsolute(); err != nil {
 		return Config{}, nil, err
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"os"
 	"path/filepath"
 
 	"github.com/blobd/blobd/internal/fault"
@@ -32,8 +33,12 @@ func (c *Config) makeAbsolute() (err error) {
 	return err
 }
 
-// configFile is where a configuration is looked for when none is named; "" where the user has no such place.
+// configFile is where a configuration is looked for when none is named: in systemd's folder (the first, where it has
+// several), else in the host's for root and in the user's own for others; "" where the user has no such place.
 func (e environ) configFile(goos string, root bool) string {
+	if dirs := filepath.SplitList(e.get("CONFIGURATION_DIRECTORY")); len(dirs) > 0 {
+		return filepath.Join(dirs[0], "config.yaml")
+	}
 	if root {
 		return "/etc/blobd/config.yaml"
 	}
@@ -56,6 +61,19 @@ func (e environ) cacheDir(goos string, root bool) string {
 		return filepath.Join(base, "blobd")
 	}
 	return ""
+}
+
+// systemdLogins is the file of logins that systemd hands to a service with LoadCredential=; "" where it hands over none.
+func (e environ) systemdLogins() string {
+	dir := e.get("CREDENTIALS_DIRECTORY")
+	if dir == "" {
+		return ""
+	}
+	file := filepath.Join(dir, "blobd.logins")
+	if _, err := os.Stat(file); err != nil {
+		return ""
+	}
+	return file
 }
 
 // userDir is what the platform calls the user's folder for something: a variable of its own, or a folder below the

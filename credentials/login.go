@@ -178,14 +178,17 @@ func UserFile() string {
 	return filepath.Join(dir, "blobd", "auth.json")
 }
 
-// DaemonFile is where the logins of a daemon are that this user runs: $BLOBD_AUTH_FILE; for root, whose daemon is the
-// host's, the folder that systemd keeps for it, or /var/lib/blobd; else the user's own.
+// DaemonFile is where the logins of a daemon are that this user runs: $BLOBD_AUTH_FILE; the folder that systemd keeps for
+// it; for root, whose daemon is the host's, /var/lib/blobd; else the user's own.
 func DaemonFile() string {
-	if os.Getenv(FileEnv) != "" || os.Geteuid() != 0 || runtime.GOOS == "windows" {
+	if os.Getenv(FileEnv) != "" {
 		return UserFile()
 	}
 	if dirs := filepath.SplitList(os.Getenv("STATE_DIRECTORY")); len(dirs) > 0 {
 		return filepath.Join(dirs[0], "auth.json")
+	}
+	if os.Geteuid() != 0 || runtime.GOOS == "windows" {
+		return UserFile()
 	}
 	return "/var/lib/blobd/auth.json"
 }

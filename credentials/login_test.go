@@ -241,7 +241,11 @@ func TestUserFile(t *testing.T) {
 	if got := credentials.UserFile(); got != "/config/blobd/auth.json" {
 		t.Error(got)
 	}
-	want := "/state/auth.json"
+	if got := credentials.DaemonFile(); got != "/state/auth.json" {
+		t.Error(got)
+	}
+	t.Setenv("STATE_DIRECTORY", "")
+	want := "/var/lib/blobd/auth.json"
 	if os.Geteuid() != 0 {
 		want = credentials.UserFile()
 	}
