@@ -7,7 +7,7 @@ import (
 )
 
 // textLimit is how much of a text from elsewhere is shown: more than a reference has, or an error that helps.
-const textLimit = 400
+const textLimit = 300
 
 // clean makes a text from elsewhere fit to be seen: what does not print, as what breaks a line, hides or turns the
 // direction of writing, is spelled out, and the rest of a very long text left out.

@@ -18,7 +18,7 @@ import (
 const (
 	// fresh is how long a snapshot is shown: people can't tell, and no crowd of them makes the daemon work more.
 	fresh = time.Second
-	// writeLimit is how long a reader may take for a page, which is some hundred kilobytes at most.
+	// writeLimit is how long a reader may take for a page, which is some tens of kilobytes, and two megabytes at most.
 	writeLimit = 30 * time.Second
 )
 

@@ -23,6 +23,8 @@ const (
 	few = 10
 	// some is the same for artifacts, which are at the end of the page.
 	some = 50
+	// fewTags is how many tags of one artifact are shown.
+	fewTags = 5
 )
 
 // query is what a person chose to see.

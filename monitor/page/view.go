@@ -36,6 +36,9 @@ func newView(s monitor.Snapshot, q query) view {
 // Trouble is how many things are wrong now.
 func (v view) Trouble() int64 { return int64(len(v.Problems) + len(v.Failing)) }
 
+// Starting reports whether the storage is not open yet, of which there is nothing to tell before.
+func (v view) Starting() bool { return v.Limit == 0 }
+
 // Hour is the sum of the last hour.
 func (v view) Hour() (sum monitor.Sample) {
 	for _, m := range v.History {
@@ -118,11 +121,11 @@ var functions = template.FuncMap{
 	"number":  number,
 	"add":     func(a, b int64) int64 { return a + b },
 	"width":   func(part, whole int64) string { return fmt.Sprintf("%.1f", 100*share(part, whole)) },
-	"tags":    func(a monitor.Artifact) []string { return a.Tags[:min(len(a.Tags), few)] },
+	"tags":    func(a monitor.Artifact) []string { return a.Tags[:min(len(a.Tags), fewTags)] },
 	"size":    func(n int64) string { return humanize.IBytes(uint64(max(n, 0))) },
 	"name":    func(a monitor.Artifact) string { name, _, _ := strings.Cut(a.Reference, "@"); return name },
 	"digest":  func(a monitor.Artifact) string { _, digest, _ := strings.Cut(a.Reference, "@"); return digest },
-	"kind":    func(k monitor.Kind) string { return cmp.Or(kinds[k], string(k)) },
+	"kind":    func(k monitor.Kind) string { return cmp.Or(kinds[k], clean(string(k))) },
 	"about":   func(cache string) string { return caches[cache] },
 }
 
