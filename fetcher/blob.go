@@ -137,6 +137,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	for s.err == nil {
 		if s.at == s.end {
 			s.err = s.finish()
+			s.reply.host.failed(s.ctx, s.err)
 			break
 		}
 		if len(p) == 0 {
@@ -174,11 +175,15 @@ func (s *stream) resume(err error) error {
 	next := h.name != s.scope.Registry && (isSlow(err) || cut && !s.moved)
 	switch {
 	case next && s.resumes < h.gen.Limits.Resumes:
+		h.failed(s.ctx, err)
 		h.passOver()
 	case !cut:
+		h.failed(s.ctx, err)
 		return err
 	case !s.moved || s.resumes == h.gen.Limits.Resumes:
-		return s.cut(err)
+		err = s.cut(err)
+		h.failed(s.ctx, err)
+		return err
 	}
 	s.resumes++
 	_ = s.reply.Close()
@@ -217,6 +222,7 @@ func (v *verified) Read(p []byte) (int, error) {
 	if err == io.EOF {
 		if got := v.digester.Digest(); got != v.desc.Digest {
 			v.stream.err = mismatch(v.what(), v.desc.Digest, got)
+			v.reply.host.failed(v.ctx, v.stream.err)
 			return n, v.stream.err
 		}
 	}

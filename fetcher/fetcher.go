@@ -46,6 +46,9 @@ type Options struct {
 	Now         func() time.Time    // nil: time.Now; it may jump
 	Log         *slog.Logger        // nil: no log
 	UserAgent   string              // "": blobd
+	// Failed is told of every request that a registry or mirror failed, or spoilt, and why; a login too. What it may well
+	// answer, as that there is no such thing, is no failure, nor is that the caller went. Nil: nobody is told.
+	Failed func(registry string, failure *fault.Error)
 	// Proxy is http.Transport.Proxy; nil is http.ProxyFromEnvironment, which leaves loopback hosts alone.
 	Proxy func(*http.Request) (*url.URL, error)
 	// Dial connects as d would, for tests: d.ControlContext is to be asked about the address that a name stands for. Nil

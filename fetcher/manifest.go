@@ -48,6 +48,7 @@ func (s source) headTag(ctx context.Context, tag string) (oci.Descriptor, error)
 	}
 	mediaType, err := manifestType(r.call, s.host.name, nil)
 	if err != nil {
+		s.host.failed(ctx, err)
 		return oci.Descriptor{}, err
 	}
 	return oci.Descriptor{MediaType: mediaType, Digest: d, Size: r.announced}, nil
@@ -59,7 +60,10 @@ func (s source) getTag(ctx context.Context, tag string) (_ oci.Descriptor, _ []b
 		return oci.Descriptor{}, nil, err
 	}
 	defer r.Close()
-	defer func() { r.handOver(ctx, err) }()
+	defer func() {
+		r.handOver(ctx, err)
+		s.host.failed(ctx, err)
+	}()
 	mediaType, err := manifestType(r.call, s.host.name, r.raw)
 	if err != nil {
 		return oci.Descriptor{}, nil, err
@@ -100,7 +104,10 @@ func (s source) getManifest(ctx context.Context, d digest.Digest) (mediaType str
 		return "", nil, err
 	}
 	defer r.Close()
-	defer func() { r.handOver(ctx, err) }()
+	defer func() {
+		r.handOver(ctx, err)
+		s.host.failed(ctx, err)
+	}()
 	if mediaType, err = manifestType(r.call, s.host.name, r.raw); err != nil {
 		return "", nil, err
 	}

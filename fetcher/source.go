@@ -116,6 +116,7 @@ func (h *host) patiently(ctx context.Context, repository string, patience time.D
 			err = e
 		}
 		gaveUp := ctx.Err() != nil || err != nil && e == nil
+		h.failed(ctx, err)
 		wait, again := pause(e, try, limits, patience)
 		if e != nil && e.RetryAfter > 0 {
 			obeyed += wait

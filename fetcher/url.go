@@ -325,9 +325,12 @@ func (d *download) verdict() error {
 func (d *download) resume(err error) error {
 	switch {
 	case err != io.EOF && !isCut(err):
+		d.host.failed(d.ctx, err)
 		return err
 	case !d.moved || d.resumes == d.host.gen.Limits.Resumes:
-		return d.cut(err)
+		err = d.cut(err)
+		d.host.failed(d.ctx, err)
+		return err
 	}
 	d.resumes++
 	_ = d.reply.Close()
