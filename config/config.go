@@ -42,8 +42,11 @@ type Config struct {
 	// and goes without; an address that was given must be free
 	HTTPAddr string `yaml:"http_addr" is:"host:port"`
 
-	// Go's profiles at `/debug/pprof/` too
-	Pprof bool `yaml:"pprof"`
+	// where Go's profiles are, at `/debug/pprof/`: an address of this host alone, as `127.0.0.1:6060`, which every user of
+	// the host can reach; empty: nowhere
+	PprofAddr string `yaml:"pprof_addr" is:"host:port"`
+
+	Tracing Tracing `yaml:"tracing"`
 
 	Log Log `yaml:"log"`
 
@@ -105,6 +108,33 @@ const (
 	DurabilityFull     = "full"     // everything is
 	VerifyOpen         = "open"     // cached bytes are checked when first opened after a start or a change
 	VerifyAlways       = "always"   // and on every open
+)
+
+// Tracing says where traces go, and which.
+type Tracing struct {
+	// the URL of an OpenTelemetry collector, as `http://127.0.0.1:4317`, which is without TLS, or `https://…`; empty:
+	// nothing is traced. Where no source sets it, `$OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or `$OTEL_EXPORTER_OTLP_ENDPOINT`
+	// does
+	Endpoint string `yaml:"endpoint" is:"URL"`
+
+	// how the collector is spoken to: `grpc` or `http`; where no source sets it, `$OTEL_EXPORTER_OTLP_TRACES_PROTOCOL` or
+	// `$OTEL_EXPORTER_OTLP_PROTOCOL` does
+	Protocol string `yaml:"protocol" is:"word"`
+
+	// the share of calls that are traced, from `0` to `1`; a caller who traces, or does not, decides for its own calls
+	Sample Share `yaml:"sample" is:"share"`
+
+	// a YAML file of headers that the collector wants, as `authorization: Bearer …`; read at the start
+	HeadersFile string `yaml:"headers_file" is:"path"`
+
+	// registries (`host` or `host:port`) that are told, with a `traceparent` header, in which trace they are asked
+	PropagateTo []string `yaml:"propagate_to" is:"list of hosts"`
+}
+
+// Values of Tracing.Protocol.
+const (
+	TracingGRPC = "grpc"
+	TracingHTTP = "http"
 )
 
 // Log is how the daemon speaks on stderr.
@@ -225,6 +255,7 @@ func Default() Config {
 		MaxSize:    10 << 30,
 		MinFree:    Space{Percent: 5},
 		HTTPAddr:   "127.0.0.1:9465",
+		Tracing:    Tracing{Protocol: TracingGRPC, Sample: 1},
 		Log:        Log{Level: "info", Format: "json"},
 		Durability: DurabilityMetadata,
 		Verify:     VerifyOpen,

@@ -48,7 +48,8 @@ cache_dir: /tmp/cache
 max_size: 64MiB
 min_free: 1GiB
 http_addr: "off"
-pprof: true
+pprof_addr: 127.0.0.1:6060
+tracing: {endpoint: "https://collector.example:4317", protocol: http, sample: 0.25, headers_file: /h, propagate_to: [a.example:5000]}
 log: {level: debug, format: text}
 durability: full
 verify: always
@@ -91,7 +92,11 @@ func TestFile(t *testing.T) {
 	no := false
 	want := config.Config{
 		Socket: "/tmp/b.sock", CacheDir: "/tmp/cache", MaxSize: 64 << 20, MinFree: config.Space{Bytes: 1 << 30},
-		HTTPAddr: "off", Pprof: true, Log: config.Log{Level: "debug", Format: "text"}, Durability: "full", Verify: "always",
+		HTTPAddr: "off", PprofAddr: "127.0.0.1:6060", Log: config.Log{Level: "debug", Format: "text"}, Durability: "full", Verify: "always",
+		Tracing: config.Tracing{
+			Endpoint: "https://collector.example:4317", Protocol: "http", Sample: 0.25, HeadersFile: "/h",
+			PropagateTo: []string{"a.example:5000"},
+		},
 		Caches: config.Caches{
 			Ref: config.Cache{Dir: "/a", Size: 1 << 20}, Manifest: config.Cache{Dir: "/b", Size: 2 << 20},
 			Index: config.Cache{Dir: "/c", Size: 3 << 20}, Content: config.Cache{Dir: "/d", Size: 4 << 20},
@@ -198,8 +203,10 @@ func TestNoSourceIsTheDefault(t *testing.T) {
 func TestEnvironment(t *testing.T) {
 	values := map[string]string{
 		"BLOBD_SOCKET": "/tmp/x.sock", "BLOBD_CACHE_DIR": "/tmp/x", "BLOBD_MAX_SIZE": "1GiB", "BLOBD_MIN_FREE": "7.5%",
-		"BLOBD_HTTP_ADDR": "off", "BLOBD_PPROF": "true", "BLOBD_LOG_LEVEL": "warn", "BLOBD_LOG_FORMAT": "text",
-		"BLOBD_DURABILITY": "full", "BLOBD_VERIFY": "always",
+		"BLOBD_HTTP_ADDR": "off", "BLOBD_PPROF_ADDR": "localhost:6060", "BLOBD_LOG_LEVEL": "warn", "BLOBD_LOG_FORMAT": "text",
+		"BLOBD_TRACING_ENDPOINT": "http://c.example", "BLOBD_TRACING_PROTOCOL": "http", "BLOBD_TRACING_SAMPLE": "0", "BLOBD_TRACING_HEADERS_FILE": "/tmp/h",
+		"BLOBD_TRACING_PROPAGATE_TO": "[a]",
+		"BLOBD_DURABILITY":           "full", "BLOBD_VERIFY": "always",
 		"BLOBD_CACHES_REF_ENABLED": "false", "BLOBD_CACHES_REF_DIR": "/tmp/r", "BLOBD_CACHES_REF_SIZE": "1MiB",
 		"BLOBD_CACHES_MANIFEST_ENABLED": "false", "BLOBD_CACHES_MANIFEST_DIR": "/tmp/m", "BLOBD_CACHES_MANIFEST_SIZE": "1MiB",
 		"BLOBD_CACHES_INDEX_ENABLED": "false", "BLOBD_CACHES_INDEX_DIR": "/tmp/i", "BLOBD_CACHES_INDEX_SIZE": "1MiB",
@@ -318,7 +325,7 @@ func TestMistakes(t *testing.T) {
 		{"negative duration", "grant: -1s\n", []string{"grant"}},
 		{"bad ttl", "ttl: {default: never}\n", []string{"ttl.default", `"never"`, "always"}},
 		{"always where it makes no sense", "grant: always\n", []string{"grant"}},
-		{"bad bool", "pprof: yes\n", []string{"pprof", `"yes"`, "true or false"}},
+		{"bad bool", "credentials: {spin: yes}\n", []string{"credentials.spin", `"yes"`, "true or false"}},
 		{"bad number", "registries: {a: {max_connections: many}}\n", []string{"registries.a.max_connections", `"many"`}},
 		{"negative number", "registries: {a: {max_connections: -1}}\n", []string{"registries.a.max_connections", "-1"}},
 		{"bad choice", "durability: some\n", []string{":1:", "durability", `"some"`, "metadata, full"}},
@@ -327,6 +334,16 @@ func TestMistakes(t *testing.T) {
 		{"bad format", "log: {format: xml}\n", []string{"log.format", "json, text"}},
 		{"bad address", "http_addr: localhost\n", []string{"http_addr", `"localhost"`, "127.0.0.1:9465", "off"}},
 		{"bad port", "http_addr: localhost:99999\n", []string{"http_addr"}},
+		{"profiles for all", "pprof_addr: :6060\n", []string{":1:", "pprof_addr", "this host alone", "127.0.0.1:6060"}},
+		{"profiles for the network", "pprof_addr: 192.0.2.1:6060\n", []string{"pprof_addr", "this host alone"}},
+		{"profiles by name", "pprof_addr: localhost.example:6060\n", []string{"pprof_addr", "this host alone"}},
+		{"profiles without port", "pprof_addr: 127.0.0.1\n", []string{"pprof_addr", "a host and a port"}},
+		{"collector without scheme", "tracing: {endpoint: 'localhost:4317'}\n", []string{":1:", "tracing.endpoint", "http://127.0.0.1:4317"}},
+		{"collector with login", "tracing: {endpoint: 'http://user:canary@c.example'}\n", []string{"tracing.endpoint", "tracing.headers_file"}},
+		{"collector's protocol", "tracing: {protocol: udp}\n", []string{"tracing.protocol", `"udp"`, "grpc, http"}},
+		{"more than all traces", "tracing: {sample: 1.5}\n", []string{"tracing.sample", `"1.5" is not a share`}},
+		{"no share", "tracing: {sample: half}\n", []string{"tracing.sample", `"half"`}},
+		{"URL to tell of traces", "tracing: {propagate_to: ['http://a']}\n", []string{"tracing.propagate_to[0]"}},
 		{"no idle time", "idle_timeout: 0\n", []string{"idle_timeout"}},
 		{"no drain time", "drain_timeout: 0\n", []string{"drain_timeout"}},
 		{"no connections", "max_connections_per_user: 0\n", []string{"max_connections_per_user", "nobody"}},
@@ -343,18 +360,18 @@ func TestMistakes(t *testing.T) {
 		{"shared folder", "caches: {ref: {dir: /x}, block: {dir: /x/}}\n", []string{"caches.block.dir", "caches.ref.dir"}},
 		{"cache folder twice", "cache_dir: /x\ncaches: {ref: {dir: /x}}\n", []string{":2:", "caches.ref.dir", "cache_dir"}},
 		{"empty user", "admin_users: ['']\n", []string{"admin_users[0]"}},
-		{"key twice", "pprof: true\nsocket: /s\npprof: false\n", []string{":3:", "pprof", "line 1"}},
+		{"key twice", "verify: open\nsocket: /s\nverify: open\n", []string{":3:", "verify", "line 1"}},
 		{"registry twice", "registries: {a: {}, a: {}}\n", []string{"registries.a", "line 1"}},
 		{"a word for a section", "log: debug\n", []string{":1:", "log", "not a mapping"}},
 		{"a word for a list", "admin_users: alice\n", []string{"admin_users", "not a list"}},
 		{"a list for a word", "socket: [a]\n", []string{"socket", "one value"}},
 		{"a list at the top", "- a\n", []string{":1:", "not a mapping"}},
 		{"a mapping as a key", "? {a: b}\n: c\n", []string{":1:", "plain word"}},
-		{"two documents", "pprof: true\n---\npprof: false\n", []string{"second YAML document"}},
+		{"two documents", "verify: open\n---\nverify: open\n", []string{"second YAML document"}},
 		{"no YAML", "log: {level: info\n", []string{":1: did not find", "mend the YAML"}},
 		{"no YAML in the first line", "\tmax_size: 1\n", []string{":1: found character"}},
-		{"no YAML in a later line", "pprof: true\nmax_size: a: b\n", []string{":2: mapping values"}},
-		{"unknown anchor", "pprof: true\nmax_size: *x\n", []string{": unknown anchor 'x'"}},
+		{"no YAML in a later line", "verify: open\nmax_size: a: b\n", []string{":2: mapping values"}},
+		{"unknown anchor", "verify: open\nmax_size: *x\n", []string{": unknown anchor 'x'"}},
 		{"itself", "registries: &r {a: *r}\n", []string{"registries.a.a"}},
 	}
 	for _, tt := range tests {
@@ -404,9 +421,9 @@ func TestMistakesOutsideTheFile(t *testing.T) {
 // A mistake that is found after loading names where the value stands, too.
 func TestMistakeOfALoadedValue(t *testing.T) {
 	file := write(t, "max_size: 1GiB\nadmin_users:\n- 0\n- no-such-user-here\nregistries:\n  r.example:\n    ca_file: /nope\n")
-	s := config.Sources{File: file, Environ: append(home(t), "BLOBD_PPROF=true"), Flags: map[string]string{"socket": "/s"}}
+	s := config.Sources{File: file, Environ: append(home(t), "BLOBD_VERIFY=open"), Flags: map[string]string{"socket": "/s"}}
 	for key, where := range map[string]string{
-		"max_size": file + ":1", "registries.r.example.ca_file": file + ":7", "pprof": "$BLOBD_PPROF", "socket": "--socket", "grant": "default",
+		"max_size": file + ":1", "registries.r.example.ca_file": file + ":7", "verify": "$BLOBD_VERIFY", "socket": "--socket", "grant": "default",
 	} {
 		err := s.Mistake(key, "it is wrong", "write another")
 		checkMistake(t, err, "config: "+where+": "+key+": it is wrong; write another")

@@ -77,6 +77,7 @@ func (s Sources) read() (c Config, d *decoder, err error) {
 	if c.Credentials.File == "" {
 		c.Credentials.File = env.systemdLogins()
 	}
+	d.collector(env, &c.Tracing)
 	if err := c.makeAbsolute(); err != nil {
 		return Config{}, nil, err
 	}
@@ -120,6 +121,33 @@ func (d *decoder) set(where, path, text string, v reflect.Value) error {
 		return d.failValue(nil, path, err)
 	}
 	return nil
+}
+
+// collector takes what the standard variables of OpenTelemetry say where no source of ours does: who runs a collector sets
+// them for all programs of a host or a cluster.
+func (d *decoder) collector(env environ, t *Tracing) {
+	take := func(key, name string, value *string) bool {
+		text := env.get(name)
+		if _, set := d.origins[key]; set || text == "" {
+			return false
+		}
+		*value, d.origins[key] = text, "$"+name
+		return true
+	}
+	const endpoint, protocol = "tracing.endpoint", "tracing.protocol"
+	base := false
+	if env.get("OTEL_SDK_DISABLED") != "true" && !take(endpoint, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &t.Endpoint) {
+		base = take(endpoint, "OTEL_EXPORTER_OTLP_ENDPOINT", &t.Endpoint)
+	}
+	if t.Endpoint == "" {
+		return
+	}
+	if take(protocol, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", &t.Protocol) || take(protocol, "OTEL_EXPORTER_OTLP_PROTOCOL", &t.Protocol) {
+		t.Protocol = strings.TrimSuffix(t.Protocol, "/protobuf") // their word is http/protobuf
+	}
+	if base && t.Protocol == TracingHTTP {
+		t.Endpoint = strings.TrimRight(t.Endpoint, "/") + "/v1/traces" // that variable names what all signals have in common
+	}
 }
 
 // origin is where the value of a key, or of the nearest that holds it, was set.

@@ -23,6 +23,7 @@ func (c *Config) makeAbsolute() (err error) {
 	for _, path := range []*string{
 		&c.Socket, &c.CacheDir, &caches.Ref.Dir, &caches.Manifest.Dir, &caches.Index.Dir, &caches.Content.Dir, &caches.Block.Dir,
 		&c.Credentials.File, &c.Credentials.LoginFile, &c.Credentials.DockerConfig,
+		&c.Tracing.HeadersFile,
 	} {
 		*path = absolute(*path)
 	}

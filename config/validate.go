@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"net/url"
 	"path"
 	"path/filepath"
@@ -30,8 +31,12 @@ func (c Config) validate(where func(key string) string) error {
 	v.someOf("max_connections_per_user", c.MaxConnectionsPerUser)
 	v.someOf("max_calls_per_user", c.MaxCallsPerUser)
 	if !c.HTTPOff() {
-		v.address("http_addr", c.HTTPAddr)
+		v.address("http_addr", c.HTTPAddr, `write it as 127.0.0.1:9465 or :9465, or "off"`)
 	}
+	if c.PprofAddr != "" {
+		v.loopback("pprof_addr", c.PprofAddr)
+	}
+	v.tracing(c.Tracing)
 	v.folders(c)
 	for i, rule := range c.TTL.Rules {
 		v.pattern(fmt.Sprintf("ttl.rules[%d].match", i), rule.Match)
@@ -80,11 +85,31 @@ func (v *validator) someOf(key string, n int) {
 	v.that(n > 0, key, strconv.Itoa(n)+" would let nobody in", "write a number above 0, such as 1000")
 }
 
-func (v *validator) address(key, value string) {
+func (v *validator) address(key, value, remedy string) {
 	_, port, err := net.SplitHostPort(value)
 	n, portErr := strconv.ParseUint(port, 10, 16)
-	v.that(err == nil && portErr == nil && n <= 65535, key, strconv.Quote(value)+" is not a host and a port",
-		`write it as 127.0.0.1:9465 or :9465, or "off"`)
+	v.that(err == nil && portErr == nil && n <= 65535, key, strconv.Quote(value)+" is not a host and a port", remedy)
+}
+
+// loopback refuses what others than this host can reach: profiles tell what the daemon does, and making them costs it time.
+func (v *validator) loopback(key, value string) {
+	const remedy = "write it as 127.0.0.1:6060 or [::1]:6060"
+	v.address(key, value, remedy)
+	host, _, _ := net.SplitHostPort(value)
+	ip, err := netip.ParseAddr(host)
+	v.that(host == "localhost" || err == nil && ip.IsLoopback(), key, strconv.Quote(value)+" is not an address of this host alone", remedy)
+}
+
+func (v *validator) tracing(t Tracing) {
+	v.hosts("tracing.propagate_to", t.PropagateTo)
+	v.oneOf("tracing.protocol", t.Protocol, TracingGRPC, TracingHTTP)
+	if t.Endpoint == "" {
+		return
+	}
+	u, err := url.Parse(t.Endpoint)
+	v.that(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "", "tracing.endpoint",
+		"it is not the URL of a collector", "write it as http://127.0.0.1:4317")
+	v.that(err != nil || u.User == nil && u.RawQuery == "", "tracing.endpoint", "it holds a login or a query", "name what the collector wants in tracing.headers_file")
 }
 
 // folders must be apart: two caches in one folder would each take the other's files for foreign.

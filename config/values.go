@@ -187,3 +187,21 @@ func (t *TTL) UnmarshalText(text []byte) error {
 	*t = TTL(d)
 	return nil
 }
+
+// Share is a part of a whole, from 0 to 1.
+type Share float64
+
+// MarshalText is the share as a decimal fraction.
+func (s Share) MarshalText() ([]byte, error) {
+	return []byte(strconv.FormatFloat(float64(s), 'f', -1, 64)), nil
+}
+
+// UnmarshalText reads a decimal fraction from 0 to 1.
+func (s *Share) UnmarshalText(text []byte) error {
+	f, err := strconv.ParseFloat(string(text), 64)
+	if err != nil || !(f >= 0 && f <= 1) {
+		return &badValue{strconv.Quote(string(text)) + " is not a share", "write it as 0.1, between 0 and 1"}
+	}
+	*s = Share(f)
+	return nil
+}

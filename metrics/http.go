@@ -3,7 +3,6 @@ package metrics
 import (
 	"fmt"
 	"net/http"
-	"net/http/pprof"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -16,20 +15,13 @@ type Check struct {
 	Ready func() error
 }
 
-// Handler serves /metrics, /livez and /readyz, and /debug/pprof/ only when asked for. /livez is about the process alone;
-// /readyz answers 503 while one of the checks fails, and its text tells which and why.
-func (m *Metrics) Handler(checks []Check, withPprof bool) http.Handler {
+// Handler serves /metrics, /livez and /readyz. /livez is about the process alone; /readyz answers 503 while one of the checks
+// fails, and its text tells which and why.
+func (m *Metrics) Handler(checks []Check) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { ready(w, checks) })
-	if withPprof {
-		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	}
 	return mux
 }
 

@@ -91,7 +91,7 @@ func TestLint(t *testing.T) {
 func TestPromtool(t *testing.T) {
 	promtool := testneed.Command(t, "promtool", "Debian package prometheus")
 	cmd := exec.Command(promtool, "check", "metrics")
-	cmd.Stdin = bytes.NewReader(get(t, fresh().Handler(nil, false), "/metrics").Body.Bytes())
+	cmd.Stdin = bytes.NewReader(get(t, fresh().Handler(nil), "/metrics").Body.Bytes())
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
@@ -228,22 +228,20 @@ func TestHandler(t *testing.T) {
 	tests := []struct {
 		name, path string
 		checks     []metrics.Check
-		pprof      bool
 		status     int
 		body       string // contained
 	}{
-		{"metrics", "/metrics", nil, false, 200, `blobd_build_info{goversion=`},
-		{"runtime's metrics", "/metrics", nil, false, 200, "go_goroutines"},
-		{"alive", "/livez", checks(down), false, 200, "ok\n"},
-		{"ready", "/readyz", checks(nil), false, 200, "store: ok\nsocket: ok\n"},
-		{"not ready", "/readyz", checks(down), false, 503, "store: ok\nsocket: not listening\n"},
-		{"no pprof", "/debug/pprof/", nil, false, 404, ""},
-		{"pprof", "/debug/pprof/", nil, true, 200, "goroutine"},
-		{"nothing else", "/", nil, true, 404, ""},
+		{"metrics", "/metrics", nil, 200, `blobd_build_info{goversion=`},
+		{"runtime's metrics", "/metrics", nil, 200, "go_goroutines"},
+		{"alive", "/livez", checks(down), 200, "ok\n"},
+		{"ready", "/readyz", checks(nil), 200, "store: ok\nsocket: ok\n"},
+		{"not ready", "/readyz", checks(down), 503, "store: ok\nsocket: not listening\n"},
+		{"no profiles", "/debug/pprof/", nil, 404, ""},
+		{"nothing else", "/", nil, 404, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			w := get(t, fresh().Handler(tt.checks, tt.pprof), tt.path)
+			w := get(t, fresh().Handler(tt.checks), tt.path)
 			if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.body) {
 				t.Errorf("got %d %.200q, want %d and %q", w.Code, w.Body, tt.status, tt.body)
 			}

@@ -49,7 +49,8 @@ type daemon struct {
 	service  *pullthrough.Service
 	server   *server.Server
 	socket   *server.Socket
-	http     *httpServer // nil when it is off
+	http     *httpServer  // nil when it is off
+	pprof    *pprofServer // nil when it is off
 }
 
 // startDaemon makes every room but the storage, and opens the sockets; run does the rest. When it fails, nothing is left
@@ -138,6 +139,9 @@ func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) 
 			return nil, err
 		}
 	}
+	if d.pprof, err = listenPprof(ctx, c, d.log); err != nil {
+		return nil, err
+	}
 	return d, nil
 }
 
@@ -147,11 +151,14 @@ func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) 
 // The sockets are served before the storage is open, which takes as long as the disk does: callers are told that the
 // daemon is starting and come again, and probes see a process that lives and is not ready yet.
 func (d *daemon) run(ctx context.Context, reload <-chan os.Signal) error {
-	failed := make(chan error, 2)
+	failed := make(chan error, 3) // one for each that serves
 	var serving sync.WaitGroup
 	serving.Go(func() { failed <- d.server.Serve(d.socket) })
 	if d.http != nil {
 		serving.Go(func() { failed <- d.http.serve() })
+	}
+	if d.pprof != nil {
+		serving.Go(func() { failed <- d.pprof.serve() })
 	}
 	if err := d.open(); err != nil {
 		err = errors.Join(err, d.shutdown(closeLimit))
@@ -223,6 +230,7 @@ func (d *daemon) shutdown(limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	defer d.http.close()
+	defer d.pprof.close()
 	return d.server.Shutdown(ctx)
 }
 
@@ -230,6 +238,8 @@ func (d *daemon) shutdown(limit time.Duration) error {
 func (d *daemon) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
 	defer cancel()
+	d.http.close() // both are closed already, unless startDaemon failed
+	d.pprof.close()
 	var errs []error
 	if d.socket != nil {
 		errs = append(errs, d.socket.Close())

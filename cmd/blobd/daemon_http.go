@@ -16,7 +16,7 @@ import (
 )
 
 // How long a scraper may take: it is on this host or near, and sends a line and some headers. What it is answered takes
-// milliseconds, but a profile runs for as long as it is asked to.
+// milliseconds.
 const (
 	httpHeaderLimit = 5 * time.Second
 	httpIdleLimit   = 2 * time.Minute
@@ -46,7 +46,7 @@ func listenHTTP(ctx context.Context, c config.Config, m *metrics.Metrics, log *z
 	m.WatchReady(checks)
 	errorLog, _ := zap.NewStdLogAt(log.Named("http"), zap.WarnLevel) // it fails for unknown levels only
 	h.server = &http.Server{
-		Handler: m.Handler(checks, c.Pprof), ErrorLog: errorLog,
+		Handler: m.Handler(checks), ErrorLog: errorLog,
 		ReadHeaderTimeout: httpHeaderLimit, IdleTimeout: httpIdleLimit,
 	}
 	return h, nil
@@ -93,7 +93,7 @@ func (h *httpServer) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), httpCloseLimit)
 	defer cancel()
 	if h.server.Shutdown(ctx) != nil {
-		_ = h.server.Close() // a profile may still run
+		_ = h.server.Close()
 	}
 	_ = h.listener.Close() // Shutdown closes what Serve was given, which is nothing when the daemon never ran
 }

@@ -48,12 +48,14 @@ func sourceFlags(cmd *cobra.Command) func(environ []string) config.Sources {
 	cmd.Flags().StringVar(&file, "config", "", "configuration file (default: /etc/blobd/config.yaml or the user's own, where there is one)")
 	keys := map[string]string{
 		"socket": "socket", "cache-dir": "cache_dir", "max-size": "max_size", "http-addr": "http_addr",
-		"log-level": "log.level", "log-format": "log.format",
+		"pprof-addr": "pprof_addr",
+		"log-level":  "log.level", "log-format": "log.format",
 	}
 	cmd.Flags().String("socket", "", "unix socket to listen on (default: /run/blobd/blobd.sock for root, $XDG_RUNTIME_DIR/blobd/blobd.sock for others)")
 	cmd.Flags().String("cache-dir", "", "cache folder (default: /var/cache/blobd for root, the user's cache folder for others)")
 	cmd.Flags().String("max-size", "10GiB", "what all caches together may take on disk")
 	cmd.Flags().String("http-addr", "127.0.0.1:9465", `address of /metrics, /livez and /readyz, or "off"`)
+	cmd.Flags().String("pprof-addr", "", "loopback address of Go's profiles, as 127.0.0.1:6060 (default: none)")
 	cmd.Flags().String("log-level", "info", "debug, info, warn or error")
 	cmd.Flags().String("log-format", "json", "json or text")
 	return func(environ []string) config.Sources {

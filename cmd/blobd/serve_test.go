@@ -257,6 +257,10 @@ func TestServeRefuses(t *testing.T) {
 		{"address of another", map[string]string{
 			"cache_dir": filepath.Join(dir, "cache5"), "socket": filepath.Join(dir, "s5"), "http_addr": busy.Addr().String(),
 		}, exitOther, []string{busy.Addr().String(), "--http-addr"}},
+		{"profiles' address of another", map[string]string{
+			"cache_dir": filepath.Join(dir, "cache8"), "socket": filepath.Join(dir, "s8"), "pprof_addr": busy.Addr().String(),
+		}, exitOther, []string{"pprof_addr", busy.Addr().String(), "--pprof-addr"}},
+		{"profiles for all", map[string]string{"pprof_addr": ":6060"}, exitUsage, []string{"--pprof-addr", "this host alone"}},
 		{"bad value", map[string]string{"max_size": "lots"}, exitUsage, []string{"--max-size", `"lots"`, "10GiB"}},
 		{"unknown user", map[string]string{"admin_users": "[no-such-user-here]"}, exitUsage, []string{"--admin-users: admin_users[0]: ", "no-such-user-here", "uid"}},
 		{"no logins", map[string]string{"credentials.file": broken}, exitUsage, []string{broken, "credentials.file"}},

@@ -138,7 +138,7 @@ func TestLoginsStayHome(t *testing.T) {
 				}
 				w.canary(canarySecret, got...)
 				rec := httptest.NewRecorder()
-				w.metrics.Handler(nil, false).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+				w.metrics.Handler(nil).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 				if strings.Contains(rec.Body.String(), canarySecret) || !strings.Contains(rec.Body.String(), "blobd_upstream") {
 					t.Error("the metrics hold the secret, or nothing")
 				}

@@ -271,7 +271,7 @@ func TestURLMetrics(t *testing.T) {
 	inSite(t, setup{}, 1000, func(d *download) {
 		d.mustFetch()
 		rec := httptest.NewRecorder()
-		d.metrics.Handler(nil, false).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		d.metrics.Handler(nil).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 		if text := rec.Body.String(); !strings.Contains(text, `blobd_upstream_requests_total{code="2xx",kind="blob",registry="other"} 1`) ||
 			strings.Contains(text, siteName) {
 			t.Error("the metrics don't tell, or tell too much")

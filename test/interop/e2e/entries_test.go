@@ -21,9 +21,10 @@ func TestManyEntries(t *testing.T) {
 	if long {
 		entries = 1_000_000
 	}
-	w := &world{t: t, Host: newHost(t, setup{plain: true, config: "pprof: true\n"})}
+	profiles := freeAddress(t)
+	w := &world{t: t, Host: newHost(t, setup{plain: true, config: "pprof_addr: " + profiles + "\n"})}
 	w.start()
-	base := w.heap()
+	base := w.heap(profiles)
 	w.stop()
 	fill(t, filepath.Join(w.Cache(), "content"), entries)
 	for _, life := range []string{"a first scan", "a clean restart", "after kill -9"} {
@@ -34,7 +35,7 @@ func TestManyEntries(t *testing.T) {
 			t.Errorf("%s: ready after %v, want 2 s at most", life, ready)
 		}
 		scanned := w.awaitScan(entries)
-		each, peak := (w.heap()-base)/int64(entries), w.peak()
+		each, peak := (w.heap(profiles)-base)/int64(entries), w.peak()
 		t.Logf("%s: ready after %v, scanned after %v, %d bytes an entry; the process took %d MiB", life, ready, scanned, each, peak)
 		if each > 128 {
 			t.Errorf("%s: %d bytes of memory an entry, want 128 at most", life, each)
@@ -72,11 +73,11 @@ func (w *world) awaitScan(entries int) time.Duration {
 	return time.Since(began)
 }
 
-// heap is what the daemon's heap holds after a collection, in bytes.
-func (w *world) heap() int64 {
+// heap is what the daemon's heap holds after a collection, in bytes; profiles is where its profiles are.
+func (w *world) heap(profiles string) int64 {
 	w.t.Helper()
-	if status, _, err := w.Get(w.t.Context(), "/debug/pprof/heap?gc=1"); err != nil || status != http.StatusOK {
-		w.t.Fatalf("/debug/pprof/heap: %d, %v", status, err)
+	if status, _ := profile(w.t, profiles, profiles, "heap?gc=1"); status != http.StatusOK {
+		w.t.Fatalf("the heap's profile: %d", status)
 	}
 	return int64(w.metric("go_memstats_heap_alloc_bytes"))
 }
