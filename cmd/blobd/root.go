@@ -89,6 +89,7 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 not found, 4 denied, 5 integrity or policy
 		newLoginCommand(a), newLogoutCommand(a))
 	add(groupCache, newPrefetchCommand(a), newPinCommand(a), newUnpinCommand(a), newCacheCommand(a))
 	add(groupDaemon, newServeCommand(), newConfigCommand(), newStatusCommand(a), newHealthcheckCommand(a), newVersionCommand(a))
+	addManCommand(root)
 	return root
 }
 
