@@ -38,9 +38,13 @@ type Config struct {
 	// disk, but at most 2 GiB; `0`: nothing
 	MinFree Space `yaml:"min_free" reload:"yes"`
 
-	// where `/metrics`, `/livez` and `/readyz` are; `off` for nowhere. Where the default address is taken the daemon warns
-	// and goes without; an address that was given must be free
+	// where the status page, `/metrics`, `/livez` and `/readyz` are; `off` for nowhere. Where the default address is taken
+	// the daemon warns and goes without; an address that was given must be free
 	HTTPAddr string `yaml:"http_addr" is:"host:port"`
+
+	// who may see the page for people at `/`: `local` for callers on this host, by a loopback address (it names private
+	// repositories), `on` for everybody who reaches `http_addr`, `off` for nobody
+	StatusPage string `yaml:"status_page" is:"word"`
 
 	// where Go's profiles are, at `/debug/pprof/`: an address of this host alone, as `127.0.0.1:6060`, which every user of
 	// the host can reach; empty: nowhere
@@ -101,6 +105,13 @@ type Config struct {
 	// a map from `host[:port]` to the keys of the next table
 	Registries map[string]Registry `yaml:"registries" reload:"yes" is:"map"`
 }
+
+// Values of StatusPage.
+const (
+	StatusPageLocal = "local"
+	StatusPageOn    = "on"
+	StatusPageOff   = "off"
+)
 
 // Values of Durability and Verify.
 const (
@@ -255,6 +266,7 @@ func Default() Config {
 		MaxSize:    10 << 30,
 		MinFree:    Space{Percent: 5},
 		HTTPAddr:   "127.0.0.1:9465",
+		StatusPage: StatusPageLocal,
 		Tracing:    Tracing{Protocol: TracingGRPC, Sample: 1},
 		Log:        Log{Level: "info", Format: "json"},
 		Durability: DurabilityMetadata,

@@ -48,6 +48,7 @@ cache_dir: /tmp/cache
 max_size: 64MiB
 min_free: 1GiB
 http_addr: "off"
+status_page: on
 pprof_addr: 127.0.0.1:6060
 tracing: {endpoint: "https://collector.example:4317", protocol: http, sample: 0.25, headers_file: /h, propagate_to: [a.example:5000]}
 log: {level: debug, format: text}
@@ -92,7 +93,7 @@ func TestFile(t *testing.T) {
 	no := false
 	want := config.Config{
 		Socket: "/tmp/b.sock", CacheDir: "/tmp/cache", MaxSize: 64 << 20, MinFree: config.Space{Bytes: 1 << 30},
-		HTTPAddr: "off", PprofAddr: "127.0.0.1:6060", Log: config.Log{Level: "debug", Format: "text"}, Durability: "full", Verify: "always",
+		HTTPAddr: "off", StatusPage: "on", PprofAddr: "127.0.0.1:6060", Log: config.Log{Level: "debug", Format: "text"}, Durability: "full", Verify: "always",
 		Tracing: config.Tracing{
 			Endpoint: "https://collector.example:4317", Protocol: "http", Sample: 0.25, HeadersFile: "/h",
 			PropagateTo: []string{"a.example:5000"},
@@ -203,7 +204,7 @@ func TestNoSourceIsTheDefault(t *testing.T) {
 func TestEnvironment(t *testing.T) {
 	values := map[string]string{
 		"BLOBD_SOCKET": "/tmp/x.sock", "BLOBD_CACHE_DIR": "/tmp/x", "BLOBD_MAX_SIZE": "1GiB", "BLOBD_MIN_FREE": "7.5%",
-		"BLOBD_HTTP_ADDR": "off", "BLOBD_PPROF_ADDR": "localhost:6060", "BLOBD_LOG_LEVEL": "warn", "BLOBD_LOG_FORMAT": "text",
+		"BLOBD_HTTP_ADDR": "off", "BLOBD_STATUS_PAGE": "off", "BLOBD_PPROF_ADDR": "localhost:6060", "BLOBD_LOG_LEVEL": "warn", "BLOBD_LOG_FORMAT": "text",
 		"BLOBD_TRACING_ENDPOINT": "http://c.example", "BLOBD_TRACING_PROTOCOL": "http", "BLOBD_TRACING_SAMPLE": "0", "BLOBD_TRACING_HEADERS_FILE": "/tmp/h",
 		"BLOBD_TRACING_PROPAGATE_TO": "[a]",
 		"BLOBD_DURABILITY":           "full", "BLOBD_VERIFY": "always",
@@ -330,6 +331,7 @@ func TestMistakes(t *testing.T) {
 		{"negative number", "registries: {a: {max_connections: -1}}\n", []string{"registries.a.max_connections", "-1"}},
 		{"bad choice", "durability: some\n", []string{":1:", "durability", `"some"`, "metadata, full"}},
 		{"bad verify", "verify: never\n", []string{"verify", "open, always"}},
+		{"bad reader of the page", "status_page: yes\n", []string{"status_page", `"yes"`, "local, on, off"}},
 		{"bad level", "log: {level: trace}\n", []string{"log.level", `"trace"`, "debug, info, warn, error"}},
 		{"bad format", "log: {format: xml}\n", []string{"log.format", "json, text"}},
 		{"bad address", "http_addr: localhost\n", []string{"http_addr", `"localhost"`, "127.0.0.1:9465", "off"}},

@@ -26,6 +26,7 @@ func (c Config) validate(where func(key string) string) error {
 	v.oneOf("log.format", c.Log.Format, "json", "text")
 	v.oneOf("durability", c.Durability, DurabilityMetadata, DurabilityFull)
 	v.oneOf("verify", c.Verify, VerifyOpen, VerifyAlways)
+	v.oneOf("status_page", c.StatusPage, StatusPageLocal, StatusPageOn, StatusPageOff)
 	v.positive("idle_timeout", c.IdleTimeout)
 	v.positive("drain_timeout", c.DrainTimeout)
 	v.someOf("max_connections_per_user", c.MaxConnectionsPerUser)
