@@ -1,0 +1,78 @@
+package docs
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// notRun are the commands that are not run here, by how they begin, and why.
+var notRun = []struct{ begins, why string }{
+	{"make ", "continuous integration runs it by itself, and for minutes"},
+	{"blobd login registry.example", "asks a person at a terminal; with --password-stdin it is run"},
+}
+
+// TestCommands types every command of every page.
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	used := make([]bool, len(notRun))
+	t.Run("pages", func(t *testing.T) {
+		for _, p := range pages(t) {
+			steps := sessions(t, p)
+			runs := slices.DeleteFunc(slices.Clone(steps), func(s step) bool {
+				i := slices.IndexFunc(notRun, func(n struct{ begins, why string }) bool {
+					return strings.HasPrefix(strings.TrimPrefix(s.command, "sudo "), n.begins)
+				})
+				if i >= 0 {
+					used[i] = true
+				}
+				return i >= 0
+			})
+			if len(runs) == 0 {
+				continue
+			}
+			t.Run(p.name, func(t *testing.T) {
+				t.Parallel()
+				play(t, p.name, runs)
+			})
+		}
+	})
+	for i, n := range notRun {
+		if !used[i] {
+			t.Errorf("%q is on the list of what is not run, and in no page", n.begins)
+		}
+	}
+}
+
+// sessions are the commands of all blocks of kind console.
+func sessions(t *testing.T, p page) (steps []step) {
+	t.Helper()
+	for _, b := range p.blocks {
+		if b.kind == "console" {
+			steps = append(steps, b.steps(t)...)
+		}
+	}
+	return steps
+}
+
+// play runs the commands of a page in order. One that starts no daemon has one.
+func play(t *testing.T, name string, steps []step) {
+	t.Helper()
+	w := newWorld(t)
+	if !slices.ContainsFunc(steps, func(s step) bool { return startsDaemon(s.command) }) {
+		if _, _, err := w.do("blobd serve &"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range steps {
+		printed, exit, err := w.do(s.command)
+		switch {
+		case err != nil:
+			t.Fatalf("%s:%d: %s: %v\n%s", name, s.line, s.command, err, printed)
+		case exit != s.exit:
+			t.Errorf("%s:%d: %s: exit code %s\n%s", name, s.line, s.command, exit, printed)
+		case len(s.output) > 0 && !alike(strings.Split(w.subs.Replace(strings.Join(s.output, "\n")), "\n"), printed):
+			t.Errorf("%s:%d: %s printed\n%s\nand the page shows\n%s", name, s.line, s.command, printed, strings.Join(s.output, "\n"))
+		}
+	}
+}
