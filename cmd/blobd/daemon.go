@@ -129,7 +129,7 @@ func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) 
 		}
 	}
 	if !c.HTTPOff() {
-		d.http, err = listenHTTP(ctx, c, d.metrics, d.log)
+		d.http, err = listenHTTP(ctx, c, d.metrics, d.monitor, d.log)
 		if c.HTTPAddr == config.Default().HTTPAddr && errors.Is(err, syscall.EADDRINUSE) {
 			// The host's daemon or another user's has it. Nobody asked for this address, and files come without it.
 			d.log.Warn("no metrics and probes: the default address is taken; give another with --http-addr", zap.Error(err))

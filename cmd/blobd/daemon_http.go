@@ -13,6 +13,8 @@ import (
 	"github.com/blobd/blobd/config"
 	"github.com/blobd/blobd/internal/fault"
 	"github.com/blobd/blobd/metrics"
+	"github.com/blobd/blobd/monitor"
+	"github.com/blobd/blobd/monitor/page"
 )
 
 // How long a scraper may take: it is on this host or near, and sends a line and some headers. What it is answered takes
@@ -21,9 +23,10 @@ const (
 	httpHeaderLimit = 5 * time.Second
 	httpIdleLimit   = 2 * time.Minute
 	httpCloseLimit  = time.Second
+	httpPageLimit   = 5 * time.Second // for the list of artifacts; later the page shows the one before
 )
 
-// httpServer serves metrics and probes. A nil one is switched off: its methods do nothing.
+// httpServer serves metrics, probes and the status page. A nil one is switched off: its methods do nothing.
 type httpServer struct {
 	listener net.Listener
 	server   *http.Server
@@ -32,7 +35,7 @@ type httpServer struct {
 }
 
 // listenHTTP opens the listener, after the socket listens.
-func listenHTTP(ctx context.Context, c config.Config, m *metrics.Metrics, log *zap.Logger) (*httpServer, error) {
+func listenHTTP(ctx context.Context, c config.Config, m *metrics.Metrics, watch *monitor.Monitor, log *zap.Logger) (*httpServer, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.HTTPAddr)
 	if err != nil {
 		return nil, (&fault.Error{What: "http_addr " + c.HTTPAddr, Err: err}).
@@ -46,10 +49,29 @@ func listenHTTP(ctx context.Context, c config.Config, m *metrics.Metrics, log *z
 	m.WatchReady(checks)
 	errorLog, _ := zap.NewStdLogAt(log.Named("http"), zap.WarnLevel) // it fails for unknown levels only
 	h.server = &http.Server{
-		Handler: m.Handler(checks), ErrorLog: errorLog,
+		Handler: withPage(c.StatusPage, watch, m.Handler(checks)), ErrorLog: errorLog,
 		ReadHeaderTimeout: httpHeaderLimit, IdleTimeout: httpIdleLimit,
 	}
 	return h, nil
+}
+
+// withPage adds the status page to others, unless it is shown to nobody.
+func withPage(shown string, watch *monitor.Monitor, others http.Handler) http.Handler {
+	if shown == config.StatusPageOff {
+		return others
+	}
+	people := page.Handler(func() monitor.Snapshot {
+		ctx, cancel := context.WithTimeout(context.Background(), httpPageLimit) // for all who look, not for the first
+		defer cancel()
+		return watch.Snapshot(ctx)
+	})
+	if shown == config.StatusPageLocal {
+		people = page.Local(people)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/{$}", people)
+	mux.Handle("/", others)
+	return mux
 }
 
 func (h *httpServer) store() error {

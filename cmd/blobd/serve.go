@@ -54,7 +54,7 @@ func sourceFlags(cmd *cobra.Command) func(environ []string) config.Sources {
 	cmd.Flags().String("socket", "", "unix socket to listen on (default: /run/blobd/blobd.sock for root, $XDG_RUNTIME_DIR/blobd/blobd.sock for others)")
 	cmd.Flags().String("cache-dir", "", "cache folder (default: /var/cache/blobd for root, the user's cache folder for others)")
 	cmd.Flags().String("max-size", "10GiB", "what all caches together may take on disk")
-	cmd.Flags().String("http-addr", "127.0.0.1:9465", `address of /metrics, /livez and /readyz, or "off"`)
+	cmd.Flags().String("http-addr", "127.0.0.1:9465", `address of the status page, /metrics, /livez and /readyz, or "off"`)
 	cmd.Flags().String("pprof-addr", "", "loopback address of Go's profiles, as 127.0.0.1:6060 (default: none)")
 	cmd.Flags().String("log-level", "info", "debug, info, warn or error")
 	cmd.Flags().String("log-format", "json", "json or text")

@@ -66,8 +66,9 @@ func (v view) Traffic() traffic {
 	upstream := v.series(func(m monitor.Sample) float64 { return float64(m.Upstream) })
 	_, most := served.bounds()
 	_, other := upstream.bounds()
-	most = max(most, other, 1)
-	return traffic{Served: served.steps(most), Upstream: upstream.steps(most), Peak: int64(most)}
+	most = max(most, other)
+	top := max(most, 1)
+	return traffic{Served: served.steps(top), Upstream: upstream.steps(top), Peak: int64(most)}
 }
 
 // bounds are the least and the greatest value, zeros where there is none.

@@ -25,7 +25,7 @@ func Local(next http.Handler) http.Handler {
 
 // foreign says why a request may not come from somebody on this host; "" when it does.
 func foreign(r *http.Request) string {
-	if from, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !from.Addr().Unmap().IsLoopback() {
+	if from, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !from.Addr().IsLoopback() {
 		return "this request comes from elsewhere"
 	}
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"} {

@@ -103,6 +103,7 @@ func TestWords(t *testing.T) {
 		{"no looks", empty(), "caches", []string{"–", "0 looks"}, []string{" 0 %"}},
 		{"a cache that is off", troubled(), "caches", []string{"block parts of archives switched off"}, nil},
 		{"traffic", healthy(), "traffic", []string{"To callers since the start: 76 GiB; from registries: 1.9 GiB", "content 61 GiB 80.0 %"}, nil},
+		{"no traffic", empty(), "traffic", []string{"over the last hour: nothing yet"}, nil},
 		{"flights", healthy(), "flights", []string{"ghcr.io/acme/website:latest tag 0s 1", "blocks 1m23s 3"}, nil},
 		{"no flights", quiet, "flights", []string{"Nothing is being fetched."}, nil},
 		{"registries", troubled(), "registries", []string{"ghcr.io answered 2 seconds ago failed 3 seconds ago : Get", "fails 44 of 105 failed in 5 minutes", "other not asked yet"}, nil},
@@ -196,8 +197,12 @@ func TestArtifacts(t *testing.T) {
 				t.Errorf("shown are %q, want %q", got, c.want)
 			}
 			for _, head := range find(artifacts, func(n *html.Node) bool { return attr(n, "aria-sort") != "" }) {
-				if sorted := attr(head, "aria-sort") != "none"; sorted != (text(head) == c.sorted) {
-					t.Errorf("column %s: aria-sort is %s", text(head), attr(head, "aria-sort"))
+				want := "none"
+				if text(head) == c.sorted {
+					want = map[string]string{"Name": "ascending", "Size": "descending", "Last used": "descending"}[c.sorted]
+				}
+				if got := attr(head, "aria-sort"); got != want {
+					t.Errorf("column %s: aria-sort is %s, want %s", text(head), got, want)
 				}
 				if link := attr(find(head, named("a"))[0], "href"); text(head) == "Size" && link != c.bySize {
 					t.Errorf("the link to sort by size is %s, want %s", link, c.bySize)

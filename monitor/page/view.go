@@ -125,6 +125,7 @@ var functions = template.FuncMap{
 	"size":    func(n int64) string { return humanize.IBytes(uint64(max(n, 0))) },
 	"name":    func(a monitor.Artifact) string { name, _, _ := strings.Cut(a.Reference, "@"); return name },
 	"digest":  func(a monitor.Artifact) string { _, digest, _ := strings.Cut(a.Reference, "@"); return digest },
+	"digests": func(what string) bool { return !strings.Contains(what, "/") },
 	"kind":    func(k monitor.Kind) string { return cmp.Or(kinds[k], clean(string(k))) },
 	"about":   func(cache string) string { return caches[cache] },
 }
