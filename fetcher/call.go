@@ -35,8 +35,9 @@ type call struct {
 	offset     int64 // of a range
 	length     int64
 
-	denied    bool // with a 401, and no better since
-	answered  bool // with a 200, or the 206 that was asked for
+	ctx       context.Context // of whoever asks
+	denied    bool            // with a 401, and no better since
+	answered  bool            // with a 200, or the 206 that was asked for
 	header    http.Header
 	announced int64     // Content-Length; -1 where there is none
 	raw       []byte    // of a manifest

@@ -43,6 +43,7 @@ type Options struct {
 	Limits      Limits              // zero fields take their defaults
 	URLs        URLs                // what may be fetched by address
 	Observer    Observer            // nil: nobody is told
+	Tracer      Tracer              // nil: nothing is traced
 	Now         func() time.Time    // nil: time.Now; it may jump
 	Log         *slog.Logger        // nil: no log
 	UserAgent   string              // "": blobd
@@ -62,6 +63,13 @@ type Options struct {
 type Observer interface {
 	UpstreamRequest(registry, kind, code string, seconds float64)
 	UpstreamBytes(registry string, n int64)
+}
+
+// Tracer hears of every request as it goes over the wire, on behalf of ctx; it may set headers of req. What it returns is
+// called once, when the answer's body is closed, or there is none: with the status, 0 where there was no answer, how many
+// bytes of the body came, and what failed. registry and kind are those of Observer.
+type Tracer interface {
+	Request(ctx context.Context, req *http.Request, registry, kind string) (end func(status int, bytes int64, err error))
 }
 
 // Fetcher is the way to all registries. Its methods may be called from several goroutines.

@@ -134,7 +134,7 @@ func (g *guard) exchange(req *http.Request, cancel context.CancelCauseFunc, c *c
 	h := g.session.host
 	limit := time.AfterFunc(g.limits(c).Headers, func() { cancel(g.timeout(c, g.limits(c).Headers, "headers")) })
 	began := time.Now()
-	res, err := h.transport.RoundTrip(req)
+	res, err := h.send(req.Context(), req, c.kind)
 	limit.Stop()
 	h.gen.Observer.UpstreamRequest(h.name, string(c.kind), codeClass(res), time.Since(began).Seconds())
 	if err != nil {
@@ -163,6 +163,7 @@ func (g *guard) judge(ctx context.Context, cancel context.CancelCauseFunc, c *ca
 		}
 	case status == http.StatusUnauthorized && own:
 		c.denied = true
+		g.session.challenged.Store(c)
 		discard(res)
 		cancel(nil)
 		res.Header.Del("Retry-After")

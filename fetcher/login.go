@@ -42,7 +42,7 @@ func (g *guard) login(req *http.Request) (*http.Response, error) {
 	})
 	defer limit.Stop()
 	began := time.Now()
-	res, err := h.transport.RoundTrip(req)
+	res, err := h.send(s.onBehalf(), req, kindToken)
 	h.gen.Observer.UpstreamRequest(h.name, string(kindToken), codeClass(res), time.Since(began).Seconds())
 	if err != nil {
 		return nil, s.loginFailed(g.loginBroken(ctx, what, err))

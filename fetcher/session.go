@@ -30,6 +30,9 @@ type session struct {
 	reg        *reg.Reg
 	gate       gate
 	worked     atomic.Bool // the login was accepted at least once: the host answered yes, or that there is no such thing
+	// challenged is a call that was asked who it is, until it ends: the next login is on its behalf, or on that of another
+	// one that was asked at the same time. regclient takes no context to a login.
+	challenged atomic.Pointer[call]
 
 	mu        sync.Mutex // guards what follows
 	loginErr  *fault.Error
@@ -153,6 +156,8 @@ func (s *session) ask(ctx context.Context, f *Fetcher, c *call) (io.Closer, erro
 func (s *session) send(ctx context.Context, c *call) (io.Closer, error) {
 	began := time.Now()
 	ctx = withCall(ctx, c)
+	c.ctx = ctx
+	defer s.challenged.CompareAndSwap(c, nil)
 	var err error
 	var closer io.Closer
 	switch {
@@ -183,6 +188,14 @@ func (s *session) send(ctx context.Context, c *call) (io.Closer, error) {
 		s.worked.Store(true)
 	}
 	return nil, err
+}
+
+// onBehalf is the context of the call that a login is for, as far as that is known. It may have ended.
+func (s *session) onBehalf() context.Context {
+	if c := s.challenged.Load(); c != nil {
+		return c.ctx
+	}
+	return context.Background()
 }
 
 // loginFailed keeps why a login failed: regclient drops it on some ways.

@@ -167,7 +167,7 @@ func (r *blockReader) loadPast(i int) error {
 			r.past = newFetch(r.blob, r.scope, i, blocksOf(r.limit))
 			r.past.unkept = true
 			r.following[r.past], _ = r.past.feed.join(i)
-			r.past.launch()
+			r.past.launch(r.ctx)
 		}
 		_, err := r.past.feed.await(r.ctx, r.following[r.past], i)
 		if errors.Is(err, errLagged) { // r took its time, and goes on with another
@@ -245,7 +245,7 @@ func (r *blockReader) follow(i int) (*fetch, *follower) {
 	if f := b.covering(i, r.only); f != nil && f.soon(i) && r.following[f] == nil {
 		if fo, ok := f.feed.join(i); ok {
 			r.following[f] = fo
-			r.obs.FlightJoined()
+			b.owner.svc.joins(r.ctx, f.ctx)
 			return f, fo
 		}
 	}
@@ -274,7 +274,7 @@ func (r *blockReader) claimFrom(i int) []*fetch {
 	claimed := r.blob.claim(r.scope, r.only, i, blocksOf(r.limit))
 	for _, f := range claimed {
 		r.following[f], _ = f.feed.join(f.first)
-		f.launch()
+		f.launch(r.ctx)
 	}
 	return claimed
 }

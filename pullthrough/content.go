@@ -196,6 +196,8 @@ type contentFlight struct {
 	entry *archive.Entry
 	rng   archive.Range
 	scope oci.Scope
+	ctx   context.Context // of its work
+	land  func(error)     // ends what the tracer knows of it
 	feed  *feed
 
 	// Written by the flight before its first chunk is published, and read by followers after that.
@@ -206,18 +208,21 @@ type contentFlight struct {
 }
 
 // joinContent follows the flight for e from its start, beginning one where there is none that can still be followed.
-func (s *Service) joinContent(key contentKey, scope oci.Scope, e *archive.Entry, rng archive.Range) (*contentFlight, *follower) {
+func (s *Service) joinContent(
+	caller context.Context, key contentKey, scope oci.Scope, e *archive.Entry, rng archive.Range,
+) (*contentFlight, *follower) {
 	s.contentMu.Lock()
 	defer s.contentMu.Unlock()
 	if f, ok := s.contents[key]; ok {
 		if fo, ok := f.feed.join(0); ok {
 			f.users++
-			s.obs.FlightJoined()
+			s.joins(caller, f.ctx)
 			return f, fo
 		}
 	}
 	ctx, cancel := context.WithCancel(s.base)
 	f := &contentFlight{svc: s, key: key, entry: e, rng: rng, scope: scope, users: 2}
+	f.ctx, f.land = s.departs(ctx, caller, "content", key.String)
 	f.feed = newLingeringFeed(s.decodeRoom, cancel)
 	f.feed.needed = s.decodeRoom.contended // with a decoder of its own, a reader begins anew from the start
 	fo, _ := f.feed.join(0)
@@ -226,15 +231,16 @@ func (s *Service) joinContent(key contentKey, scope oci.Scope, e *archive.Entry,
 	s.goes(func() {
 		defer lands()
 		defer cancel()
-		f.run(ctx)
+		f.run()
 	})
 	return f, fo
 }
 
-func (f *contentFlight) run(ctx context.Context) {
+func (f *contentFlight) run() {
 	s := f.svc
-	_, err := guard(func() (struct{}, error) { return struct{}{}, f.transfer(ctx) })
-	err = s.outcome(ctx, err)
+	_, err := guard(func() (struct{}, error) { return struct{}{}, f.transfer(f.ctx) })
+	err = s.outcome(f.ctx, err)
+	f.land(err)
 	s.contentMu.Lock()
 	if s.contents[f.key] == f {
 		delete(s.contents, f.key)

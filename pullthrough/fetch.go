@@ -66,15 +66,19 @@ func (f *fetch) next() int {
 	return next
 }
 
-// launch starts the transfer. Its followers must have joined before: one without any may end at once.
-func (f *fetch) launch() {
+// launch starts the transfer, for caller. Its followers must have joined before: one without any may end at once.
+func (f *fetch) launch(caller context.Context) {
 	svc := f.blob.owner.svc
+	ctx, land := svc.departs(f.ctx, caller, "blocks", f.blob.desc.Digest.String)
+	f.ctx = ctx
 	f.blob.retain()
 	svc.goes(func() {
 		defer f.cancel()
 		defer svc.flies("blocks", f.blob.desc.Digest.String, f.feed.followers)()
 		_, err := guard(func() (struct{}, error) { return struct{}{}, f.transfer(f.ctx) })
-		held := f.feed.end(svc.outcome(f.ctx, err))
+		outcome := svc.outcome(f.ctx, err)
+		land(outcome)
+		held := f.feed.end(outcome)
 		if err == nil && f.blob.partial != nil && f.blob.partial.Complete() {
 			f.blob.filled.Store(true)
 		}

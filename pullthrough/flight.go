@@ -26,6 +26,8 @@ type flightKey interface {
 
 type flight[V any] struct {
 	waiters int
+	ctx     context.Context // of the run
+	land    func(error)     // ends what the tracer knows of it
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when value and err stand
 	value   V
@@ -43,13 +45,14 @@ func (g *group[K, V]) do(ctx context.Context, key K, run func(context.Context) (
 	if !joined {
 		runCtx, cancel := context.WithCancel(g.svc.base)
 		f = &flight[V]{cancel: cancel, done: make(chan struct{})}
+		f.ctx, f.land = g.svc.departs(runCtx, ctx, g.kind, key.String)
 		g.flights[key] = f
-		g.svc.goes(func() { g.fly(runCtx, key, f, run) })
+		g.svc.goes(func() { g.fly(key, f, run) })
 	}
 	f.waiters++
 	g.mu.Unlock()
 	if joined {
-		g.svc.obs.FlightJoined()
+		g.svc.joins(ctx, f.ctx)
 	}
 
 	select {
@@ -84,11 +87,12 @@ func (g *group[K, V]) doFresh(ctx context.Context, key K, run func(context.Conte
 	return g.do(ctx, key, run)
 }
 
-func (g *group[K, V]) fly(ctx context.Context, key K, f *flight[V], run func(context.Context) (V, error)) {
+func (g *group[K, V]) fly(key K, f *flight[V], run func(context.Context) (V, error)) {
 	defer g.svc.flies(g.kind, key.String, func() int { return g.followers(f) })()
 	defer f.cancel()
-	f.value, f.err = guard(func() (V, error) { return run(ctx) })
-	f.err = g.svc.outcome(ctx, f.err)
+	f.value, f.err = guard(func() (V, error) { return run(f.ctx) })
+	f.err = g.svc.outcome(f.ctx, f.err)
+	f.land(f.err)
 	g.mu.Lock()
 	g.drop(key, f)
 	g.mu.Unlock()

@@ -42,7 +42,7 @@ type flightSource struct {
 }
 
 func (f *flightSource) start(key contentKey) {
-	f.flight, f.follower = f.svc.joinContent(key, f.scope, f.entry, f.rng)
+	f.flight, f.follower = f.svc.joinContent(f.ctx, key, f.scope, f.entry, f.rng)
 	f.checked = false
 }
 

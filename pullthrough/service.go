@@ -140,6 +140,7 @@ type Service struct {
 	up     Upstream
 	obs    Observer
 	now    func() time.Time
+	tracer Tracer // nil: nothing is traced
 	policy atomic.Pointer[Policy]
 
 	flying flying

@@ -23,6 +23,8 @@ type unpacking struct {
 	bundle oci.Descriptor
 	scope  oci.Scope
 	fresh  bool
+	ctx    context.Context  // of its work
+	land   func(error)      // ends what the tracer knows of it
 	wanted []*archive.Entry // those of one tree that are in it, by offset; of those that share a member, one
 	feed   *feed            // a chunk for each of wanted
 }
@@ -31,7 +33,7 @@ type unpacking struct {
 // has it then is for the caller to see. An error is that of ctx, or of the bundle.
 func (s *Service) unpack(ctx context.Context, a *Archive, e *archive.Entry, fresh bool) error {
 	for {
-		u, fo := s.joinUnpacking(a, *e.Locator.(archive.Member).Blob, fresh)
+		u, fo := s.joinUnpacking(ctx, a, *e.Locator.(archive.Member).Blob, fresh)
 		place, ok := slices.BinarySearchFunc(u.wanted, e, byOffset)
 		if !ok {
 			place = len(u.wanted) // it is not what another tree wants of this bundle
@@ -50,13 +52,13 @@ func byOffset(a, b *archive.Entry) int { return cmp.Compare(offsetOf(a), offsetO
 func offsetOf(e *archive.Entry) int64 { return e.Locator.(archive.Member).Offset }
 
 // joinUnpacking follows the unpacking of a bundle from its start, beginning one where there is none.
-func (s *Service) joinUnpacking(a *Archive, b oci.Descriptor, fresh bool) (*unpacking, *follower) {
+func (s *Service) joinUnpacking(caller context.Context, a *Archive, b oci.Descriptor, fresh bool) (*unpacking, *follower) {
 	key := objectKey{a.scope, b.Digest, fresh}
 	s.unpackMu.Lock()
 	defer s.unpackMu.Unlock()
 	if u, ok := s.unpackings[key]; ok {
 		if fo, ok := u.feed.join(0); ok {
-			s.obs.FlightJoined()
+			s.joins(caller, u.ctx)
 			return u, fo
 		}
 	}
@@ -69,21 +71,23 @@ func (s *Service) joinUnpacking(a *Archive, b oci.Descriptor, fresh bool) (*unpa
 	slices.SortStableFunc(u.wanted, byOffset)
 	u.wanted = slices.CompactFunc(u.wanted, func(a, b *archive.Entry) bool { return offsetOf(a) == offsetOf(b) })
 	ctx, cancel := context.WithCancel(s.base)
+	u.ctx, u.land = s.departs(ctx, caller, "content", b.Digest.String)
 	u.feed = newLingeringFeed(s.decodeRoom, cancel)
 	fo, _ := u.feed.join(0)
 	s.unpackings[key] = u
 	s.goes(func() {
 		defer cancel()
-		u.run(ctx, key)
+		u.run(key)
 	})
 	return u, fo
 }
 
-func (u *unpacking) run(ctx context.Context, key objectKey) {
+func (u *unpacking) run(key objectKey) {
 	s := u.svc
 	defer s.flies("content", u.bundle.Digest.String, u.feed.followers)()
-	_, err := guard(func() (struct{}, error) { return struct{}{}, u.transfer(ctx) })
-	err = s.outcome(ctx, err)
+	_, err := guard(func() (struct{}, error) { return struct{}{}, u.transfer(u.ctx) })
+	err = s.outcome(u.ctx, err)
+	u.land(err)
 	s.unpackMu.Lock()
 	if s.unpackings[key] == u {
 		delete(s.unpackings, key)

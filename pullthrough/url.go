@@ -155,6 +155,8 @@ type urlKey struct {
 type urlFlight struct {
 	svc   *Service
 	key   urlKey
+	ctx   context.Context // of its work
+	land  func(error)     // ends what the tracer knows of it
 	feed  *feed
 	begun chan struct{} // closed when what follows stands, up to have
 
@@ -167,33 +169,35 @@ type urlFlight struct {
 }
 
 // joinURL follows the flight of key from its start, beginning one where there is none that can still be followed.
-func (s *Service) joinURL(key urlKey, scope oci.Scope, entry *archive.Entry) (*urlFlight, *follower) {
+func (s *Service) joinURL(caller context.Context, key urlKey, scope oci.Scope, entry *archive.Entry) (*urlFlight, *follower) {
 	s.contentMu.Lock()
 	defer s.contentMu.Unlock()
 	if f, ok := s.urls[key]; ok {
 		if fo, ok := f.feed.join(0); ok {
 			f.users++
-			s.obs.FlightJoined()
+			s.joins(caller, f.ctx)
 			return f, fo
 		}
 	}
 	ctx, cancel := context.WithCancel(s.base)
 	f := &urlFlight{svc: s, key: key, begun: make(chan struct{}), size: -1, users: 2}
+	f.ctx, f.land = s.departs(ctx, caller, "content", func() string { return entry.Path })
 	f.feed = newLingeringFeed(s.decodeRoom, cancel)
 	fo, _ := f.feed.join(0)
 	s.urls[key] = f
 	s.goes(func() {
 		defer cancel()
-		f.run(ctx, scope, entry)
+		f.run(scope, entry)
 	})
 	return f, fo
 }
 
-func (f *urlFlight) run(ctx context.Context, scope oci.Scope, entry *archive.Entry) {
+func (f *urlFlight) run(scope oci.Scope, entry *archive.Entry) {
 	s := f.svc
 	defer s.flies("content", func() string { return entry.Path }, f.feed.followers)()
-	_, err := guard(func() (struct{}, error) { return struct{}{}, f.transfer(ctx, scope, entry) })
-	err = s.outcome(ctx, err)
+	_, err := guard(func() (struct{}, error) { return struct{}{}, f.transfer(f.ctx, scope, entry) })
+	err = s.outcome(f.ctx, err)
+	f.land(err)
 	s.contentMu.Lock()
 	if s.urls[f.key] == f {
 		delete(s.urls, f.key)
@@ -467,7 +471,7 @@ func (f *urlFile) restart(cause error) error {
 
 func (f *urlFile) join() {
 	f.where = "upstream"
-	f.flight, f.follower = f.svc.joinURL(f.key, f.principal, &f.entry)
+	f.flight, f.follower = f.svc.joinURL(f.ctx, f.key, f.principal, &f.entry)
 }
 
 func (f *urlFile) from() string { return f.where }
