@@ -131,6 +131,15 @@ func (m *Monitor) totals() totals {
 // Snapshot tells how the daemon is now. What takes long, the list of artifacts, is some seconds old at times; ctx bounds
 // the wait for it.
 func (m *Monitor) Snapshot(ctx context.Context) Snapshot {
+	s := m.Brief()
+	if from := m.sources.Load(); from != nil {
+		s.Artifacts, s.More = m.artifacts.get(ctx, from.Artifacts)
+	}
+	return s
+}
+
+// Brief is a Snapshot without the artifacts, which takes no time.
+func (m *Monitor) Brief() Snapshot {
 	s := Snapshot{
 		At: m.now(), Started: m.options.Started, Version: m.options.Version, PID: m.options.PID,
 		Socket: m.options.Socket, CacheDir: m.options.CacheDir, Errors: m.events.errors(),
@@ -140,7 +149,6 @@ func (m *Monitor) Snapshot(ctx context.Context) Snapshot {
 		usage = from.Usage()
 		s.Flights = from.Flights()
 		s.Flights = s.Flights[:min(len(s.Flights), MaxFlights)]
-		s.Artifacts, s.More = m.artifacts.get(ctx, from.Artifacts)
 	}
 	s.Bytes, s.Limit, s.DiskFree, s.MinFree = usage.Bytes, usage.Limit, usage.DiskFree, usage.MinFree
 	s.Scanning, s.Problems = usage.Scanning, usage.Problems

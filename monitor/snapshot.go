@@ -120,7 +120,7 @@ type Kind string
 
 // What can happen.
 const (
-	Pulled   Kind = "pull"             // an artifact was pulled; Reference, and Source where it came from
+	Pulled   Kind = "pull"             // an artifact was pulled; Reference, Source: upstream, checked (its tag), stale, cache, memory
 	Evicted  Kind = "eviction"         // an entry left a cache; Cache, Reason, Bytes
 	Corrupt  Kind = "corruption"       // an entry was found damaged; Cache
 	Upstream Kind = "upstream_failure" // a registry failed; Registry, Reason

@@ -1,7 +1,6 @@
 package monitor
 
 import (
-	"context"
 	"slices"
 	"time"
 )
@@ -18,7 +17,7 @@ type Subscription struct {
 	// Guarded by events.mu.
 	queue  []Event
 	missed int64
-	more   chan struct{} // holds a token when there may be something to read
+	more   chan struct{}
 }
 
 // Subscribe begins to follow the events of these kinds, of all where none is named, after the last backlog of those that
@@ -29,6 +28,7 @@ func (m *Monitor) Subscribe(backlog int, after time.Time, kinds ...Kind) *Subscr
 	defer v.mu.Unlock()
 	s := &Subscription{events: v, kinds: slices.Clone(kinds), more: make(chan struct{}, 1)}
 	s.queue = v.since(after, backlog, kinds)
+	s.signal()
 	v.subs[s] = struct{}{}
 	return s
 }
@@ -46,6 +46,10 @@ func (s *Subscription) push(e Event) {
 	default:
 		s.missed++
 	}
+	s.signal()
+}
+
+func (s *Subscription) signal() {
 	select {
 	case s.more <- struct{}{}:
 	default:
@@ -59,33 +63,23 @@ func (s *Subscription) gap(at time.Time) Event {
 	return e
 }
 
-// Pending takes the next event that is there already; false where there is none.
-func (s *Subscription) Pending() (Event, bool) {
+// More holds a token when there may be something to take.
+func (s *Subscription) More() <-chan struct{} { return s.more }
+
+// Take returns the next events, at most so many, oldest first; none where none is waiting.
+func (s *Subscription) Take(most int) []Event {
 	s.events.mu.Lock()
 	defer s.events.mu.Unlock()
-	switch {
-	case len(s.queue) > 0:
-		e := s.queue[0]
-		s.queue = s.queue[1:]
-		return e, true
-	case s.missed > 0:
-		return s.gap(s.events.last), true
+	n := min(len(s.queue), most)
+	out := slices.Clone(s.queue[:n])
+	s.queue = s.queue[n:]
+	if len(s.queue) == 0 && s.missed > 0 && n < most {
+		out = append(out, s.gap(s.events.last))
 	}
-	return Event{}, false
-}
-
-// Next waits for the next event, or for the end of ctx, whose error it returns then.
-func (s *Subscription) Next(ctx context.Context) (Event, error) {
-	for {
-		if e, ok := s.Pending(); ok {
-			return e, nil
-		}
-		select {
-		case <-s.more:
-		case <-ctx.Done():
-			return Event{}, ctx.Err()
-		}
+	if len(s.queue) > 0 || s.missed > 0 {
+		s.signal()
 	}
+	return out
 }
 
 // Close ends the subscription.

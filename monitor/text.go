@@ -44,7 +44,7 @@ func (e *Event) sentence() string {
 		if e.Reference == "" {
 			return fmt.Sprintf("%d more artifacts were pulled", e.Count)
 		}
-		return "pulled, from " + e.Source
+		return whence(e.Source)
 	case Evicted:
 		noun := "an entry"
 		if e.Count != 1 {
@@ -55,6 +55,19 @@ func (e *Event) sentence() string {
 		return fmt.Sprintf("the %s cache held something damaged: it is dropped, and fetched again when it is wanted", e.Cache)
 	}
 	return ""
+}
+
+// whence says in words where a pull was answered from.
+func whence(source string) string {
+	switch source {
+	case "upstream":
+		return "from its registry"
+	case "checked":
+		return "from the cache, after a look at its tag"
+	case "stale":
+		return "from the cache, with a stale tag: its registry can't be had"
+	}
+	return "from the cache"
 }
 
 // why says a reason of an eviction in words.

@@ -26,8 +26,20 @@ type (
 
 // Artifacts lists the catalogue and what of each artifact is on disk. When ctx ends it lists no further.
 func (s *Service) Artifacts(ctx context.Context) []ArtifactInfo {
+	return s.describe(ctx, s.caches.Catalogue.All())
+}
+
+// LastUsed is Artifacts for those last used, that one first, at most so many; more is how many there are besides.
+func (s *Service) LastUsed(ctx context.Context, most int) (infos []ArtifactInfo, more int) {
+	all := s.caches.Catalogue.All()
+	slices.SortStableFunc(all, func(a, b cache.Artifact) int { return b.LastUsed.Compare(a.LastUsed) })
+	most = min(most, len(all))
+	return s.describe(ctx, all[:most]), len(all) - most
+}
+
+func (s *Service) describe(ctx context.Context, artifacts []cache.Artifact) []ArtifactInfo {
 	var infos []ArtifactInfo
-	for _, a := range s.caches.Catalogue.All() {
+	for _, a := range artifacts {
 		if ctx.Err() != nil {
 			break
 		}

@@ -245,3 +245,23 @@ func TestRemoveFreesWhatNobodyElseNames(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestLastUsed(t *testing.T) {
+	b := start(t)
+	for _, tag := range []string{"v1", "v2", "v3"} {
+		b.up.push(tag, []archivetest.File{{Path: tag, Data: random(1, 1000)}}, archivetest.Options{})
+		b.pull(repo+":"+tag, pullthrough.Options{})
+		b.clock.advance(time.Second)
+	}
+	b.pull(repo+":v2", pullthrough.Options{})
+	for most, want := range map[int]string{0: "+3", 2: "v2 v3 +1", 9: "v2 v3 v1 +0"} {
+		list, more := b.LastUsed(t.Context(), most)
+		got := ""
+		for _, a := range list {
+			got += a.Tags[0] + " "
+		}
+		if got += fmt.Sprint("+", more); got != want {
+			t.Errorf("%d last used: %s, want %s", most, got, want)
+		}
+	}
+}

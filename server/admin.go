@@ -34,13 +34,15 @@ type Daemon struct {
 // adminService is AdminService: proto to domain and back. Who may call it is decided before.
 type adminService struct {
 	blobdv1.UnimplementedAdminServiceServer
-	domain Admin
-	logins Logins // may be nil
-	daemon Daemon
+	domain  Admin
+	logins  Logins  // may be nil
+	monitor Monitor // may be nil
+	daemon  Daemon
+	closing <-chan struct{} // closed when the server is to be shut down
 }
 
 // Status implements AdminService.
-func (s *adminService) Status(context.Context, *blobdv1.StatusRequest) (*blobdv1.StatusResponse, error) {
+func (s *adminService) Status(ctx context.Context, req *blobdv1.StatusRequest) (*blobdv1.StatusResponse, error) {
 	st := s.domain.Status()
 	out := &blobdv1.StatusResponse{
 		Version:   s.daemon.Version,
@@ -66,6 +68,13 @@ func (s *adminService) Status(context.Context, *blobdv1.StatusRequest) (*blobdv1
 	}
 	if s.daemon.Config != nil {
 		out.Config = s.daemon.Config()
+	}
+	switch {
+	case s.monitor == nil:
+	case req.ListArtifacts:
+		addSnapshot(out, s.monitor.Snapshot(ctx))
+	default:
+		addSnapshot(out, s.monitor.Brief())
 	}
 	return out, nil
 }
@@ -186,6 +195,7 @@ func (s *adminService) Pin(ctx context.Context, req *blobdv1.PinRequest) (*blobd
 	if err != nil {
 		return nil, err
 	}
+	pulled(s.monitor, r, req.Reference)
 	return &blobdv1.PinResponse{Resolution: resolutionTo(r), Size: size, Cached: cached}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
 	"github.com/blobd/blobd/access"
@@ -20,13 +21,13 @@ import (
 
 // chain is every interceptor of the server, outermost first. Logging and metrics see the status that the caller gets;
 // recovery stands inside watch, which runs the rest of the chain in a goroutine of its own.
-func (s *Server) chain(metrics *grpcprom.ServerMetrics) []grpc.ServerOption {
+func (s *Server) chain(metrics *grpcprom.ServerMetrics, traces stats.Handler) []grpc.ServerOption {
 	logs, logOptions := logAdapter(s.log), logOptions()
-	return []grpc.ServerOption{
+	options := []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(
 			logging.UnaryServerInterceptor(logs, logOptions...),
 			metrics.UnaryServerInterceptor(),
-			statusUnary,
+			s.statusUnary,
 			s.limits.unary,
 			recovery.UnaryServerInterceptor(recovery.WithRecoveryHandlerContext(s.panicked)),
 			s.gate.unary,
@@ -35,7 +36,7 @@ func (s *Server) chain(metrics *grpcprom.ServerMetrics) []grpc.ServerOption {
 		grpc.ChainStreamInterceptor(
 			logging.StreamServerInterceptor(logs, logOptions...),
 			metrics.StreamServerInterceptor(),
-			statusStream,
+			s.statusStream,
 			s.limits.stream,
 			s.watch.stream,
 			recovery.StreamServerInterceptor(recovery.WithRecoveryHandlerContext(s.panicked)),
@@ -43,16 +44,24 @@ func (s *Server) chain(metrics *grpcprom.ServerMetrics) []grpc.ServerOption {
 			s.adminOnlyStream,
 		),
 	}
+	if traces != nil {
+		options = append(options, grpc.StatsHandler(traces))
+	}
+	return options
 }
 
 // statusUnary and statusStream turn errors into statuses.
-func statusUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+func (s *Server) statusUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	resp, err := next(ctx, req)
-	return resp, toStatus(ctx, err)
+	err = toStatus(ctx, err)
+	failed(s.tells, err)
+	return resp, err
 }
 
-func statusStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	return toStatus(ss.Context(), next(srv, ss))
+func (s *Server) statusStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	err := toStatus(ss.Context(), next(srv, ss))
+	failed(s.tells, err)
+	return err
 }
 
 // panicked logs a handler's panic with its stack and makes it an error: one call is lost, not the daemon.

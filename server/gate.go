@@ -25,9 +25,13 @@ type gate struct {
 	calls  int
 	begun  chan struct{} // closed when the gate is opened, or closed before it was
 	empty  chan struct{} // closed when the gate is closed and the last call has left
+	// closing is closed with the gate: calls that last as long as their caller likes end then.
+	closing chan struct{}
 }
 
-func newGate() *gate { return &gate{begun: make(chan struct{}), empty: make(chan struct{})} }
+func newGate() *gate {
+	return &gate{begun: make(chan struct{}), empty: make(chan struct{}), closing: make(chan struct{})}
+}
 
 // enter lets one call in, or says why not. Who was let in must leave.
 func (g *gate) enter(ctx context.Context) error {
@@ -89,6 +93,7 @@ func (g *gate) close() {
 		return
 	}
 	g.closed = true
+	close(g.closing)
 	if !g.opened {
 		close(g.begun)
 	}

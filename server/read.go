@@ -12,8 +12,9 @@ import (
 // readService is BlobdService: proto to domain and back.
 type readService struct {
 	blobdv1.UnimplementedBlobdServiceServer
-	domain Reader
-	chunks *chunkPool
+	domain  Reader
+	chunks  *chunkPool
+	monitor Monitor // may be nil
 }
 
 // pull is how every call on what is in an archive begins. A caller that names a digest holds the archive already.
@@ -24,6 +25,9 @@ func (s *readService) pull(ctx context.Context, ref string, o *blobdv1.ReadOptio
 	}
 	options.Held = true
 	a, err := s.domain.Pull(ctx, principalOf(ctx).Key(), ref, options)
+	if err == nil && fetched(a.Resolution) {
+		pulled(s.monitor, a.Resolution, ref)
+	}
 	return a, options, err
 }
 
@@ -37,6 +41,7 @@ func (s *readService) Pull(ctx context.Context, req *blobdv1.PullRequest) (*blob
 	if err != nil {
 		return nil, err
 	}
+	pulled(s.monitor, a.Resolution, req.Reference)
 	return &blobdv1.PullResponse{
 		Resolution: resolutionTo(a.Resolution),
 		Files:      int64(a.Tree.Len()),

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/stats"
 
 	"github.com/blobd/blobd/access"
 	blobdv1 "github.com/blobd/blobd/api/proto/blobd/v1"
@@ -57,7 +58,8 @@ type Options struct {
 	// Reader and Admin may come later, by Ready: until then calls are refused with STARTING.
 	Reader      Reader
 	Admin       Admin
-	Logins      Logins // nil: the daemon keeps none
+	Logins      Logins  // nil: the daemon keeps none
+	Monitor     Monitor // nil: nobody watches
 	Daemon      Daemon
 	Policy      access.Policy
 	Limits      Limits
@@ -65,6 +67,7 @@ type Options struct {
 	Observer    Observer              // nil: none
 	Logger      *zap.Logger           // nil: none
 	Registerer  prometheus.Registerer // takes gRPC's metrics; nil: none
+	Stats       stats.Handler         // hears of every call from its first byte on, for traces; nil: none
 }
 
 // Server serves one or several listeners until it is shut down. Its methods are safe for concurrent use.
@@ -77,6 +80,7 @@ type Server struct {
 	gate   *gate
 	watch  *watch
 	policy access.Policy
+	tells  Monitor // may be nil
 	log    *zap.Logger
 }
 
@@ -92,15 +96,17 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		health: health.NewServer(), gate: newGate(), watch: newWatch(o.IdleTimeout, limits.readerDropped),
 		limits: limits, policy: o.Policy, log: o.Logger,
-		read: &readService{chunks: new(chunkPool)}, admin: &adminService{daemon: o.Daemon, logins: o.Logins},
+		read:  &readService{chunks: new(chunkPool), monitor: o.Monitor},
+		admin: &adminService{daemon: o.Daemon, logins: o.Logins, monitor: o.Monitor}, tells: o.Monitor,
 	}
+	s.admin.closing = s.gate.closing
 	metrics := grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram())
 	if o.Registerer != nil {
 		if err := o.Registerer.Register(metrics); err != nil {
 			return nil, fmt.Errorf("gRPC metrics: %w", err)
 		}
 	}
-	s.grpc = grpc.NewServer(append(s.chain(metrics),
+	s.grpc = grpc.NewServer(append(s.chain(metrics, o.Stats),
 		grpc.Creds(peerCredentials{}),
 		grpc.ForceServerCodecV2(wire.Codec()),
 		grpc.InTapHandle(s.limits.admitCall),

@@ -26,6 +26,7 @@ import (
 	"github.com/blobd/blobd/monitor"
 	"github.com/blobd/blobd/pullthrough"
 	"github.com/blobd/blobd/server"
+	"github.com/blobd/blobd/tracing"
 )
 
 // closeLimit is how long storage may take to close after the last call has ended. What takes time there is flights that
@@ -43,6 +44,7 @@ type daemon struct {
 	log      *zap.Logger
 	logLevel zap.AtomicLevel
 	metrics  *metrics.Metrics
+	tracing  *tracing.Tracing // nil when it is off
 	monitor  *monitor.Monitor
 	caches   *cache.Caches
 	fetcher  *fetcher.Fetcher
@@ -98,6 +100,9 @@ func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) 
 		Started: started, Version: d.build.Version, PID: os.Getpid(), Socket: c.Socket, CacheDir: c.CacheDir,
 		Registries: registryNames(c),
 	})
+	if d.tracing, err = d.startTracing(ctx, c); err != nil {
+		return nil, err
+	}
 	upstream, err := d.fetcherOptions(c)
 	if err != nil {
 		return nil, err
@@ -112,13 +117,13 @@ func startDaemon(ctx context.Context, sources config.Sources, stderr io.Writer) 
 			zap.Int("max_connections_per_user", limits.ConnectionsPerUser), zap.Int("all_users", limits.Connections))
 	}
 	d.server, err = server.New(server.Options{
-		Logins: systemLogins{d},
+		Logins: systemLogins{d}, Monitor: d.monitor,
 		Daemon: server.Daemon{
 			Version: d.build.Version, Started: started, Socket: c.Socket, CacheDir: c.CacheDir,
 			Config: func() string { return configText(d.inForce()) },
 		},
 		Policy: access.Policy{Admins: admins}, Limits: limits, IdleTimeout: time.Duration(c.IdleTimeout),
-		Observer: d.observers(), Logger: d.log, Registerer: d.metrics.Registerer(),
+		Observer: d.observers(), Logger: d.log, Registerer: d.metrics.Registerer(), Stats: d.traceCalls(),
 	})
 	if err != nil {
 		return nil, err
@@ -177,13 +182,14 @@ func (d *daemon) run(ctx context.Context, reload <-chan os.Signal) error {
 func (d *daemon) open() (err error) {
 	c := d.inForce()
 	opts := cacheOptions(c)
-	opts.Observer, opts.Trust = newDiskObserver(d.observers(), d.log), trustFolder
+	opts.Observer, opts.Trust = newDiskObserver(d.observers(), d.log, d.monitor.Degraded), trustFolder
 	if d.caches, err = cache.Open(opts); err != nil {
 		return cacheError(c, err)
 	}
 	d.metrics.WatchCaches(func() metrics.Usage { return cacheUsage(d.caches) })
 	d.service = pullthrough.New(d.caches, d.fetcher, policyOf(c), d.observers(), time.Now)
 	d.monitor.Watch(monitored(d.service))
+	d.traceFlights()
 	d.server.Ready(server.ReaderOf(d.service), d.service)
 	d.http.setReady()
 	d.log.Info("serving", zap.String("version", d.build.Version), zap.Int("pid", os.Getpid()),
@@ -250,6 +256,7 @@ func (d *daemon) close() error {
 	if d.fetcher != nil {
 		d.fetcher.Close()
 	}
+	d.endTracing()
 	if d.caches != nil {
 		errs = append(errs, d.caches.Close())
 	}
@@ -307,6 +314,8 @@ func (d *daemon) applyConfig() (applied, needRestart []string, err error) {
 func (d *daemon) fetcherOptions(c config.Config) (fetcher.Options, error) {
 	o, err := fetcherOptions(c, d.sources)
 	o.Observer, o.Log, o.UserAgent = d.observers(), slogOf(d.log, "fetcher"), "blobd/"+d.build.Version
+	o.Failed = d.observers().upstreamFailed
+	d.traceRequests(&o)
 	return o, err
 }
 

@@ -17,15 +17,16 @@ const calmFor = 10 * time.Second
 // diskObserver hears of the store what an operator should read in the log; the metrics hear everything.
 type diskObserver struct {
 	storeMetrics
-	log *zap.Logger
+	log  *zap.Logger
+	news func(error) // hears what the log says of the disk: why it refuses writes, or, with nil, that it takes them again
 
 	mu   sync.Mutex
 	said map[string]bool // what the log knows to be wrong
 	calm *time.Timer     // runs while nothing is wrong any more, until the log says so
 }
 
-func newDiskObserver(m storeMetrics, log *zap.Logger) *diskObserver {
-	return &diskObserver{storeMetrics: m, log: log, said: map[string]bool{}}
+func newDiskObserver(m storeMetrics, log *zap.Logger, news func(error)) *diskObserver {
+	return &diskObserver{storeMetrics: m, log: log, news: news, said: map[string]bool{}}
 }
 
 // Corrupted implements store.Observer.
@@ -57,6 +58,7 @@ func (o *diskObserver) Problem(err error) {
 	}
 	if news {
 		o.log.Error("the disk refuses writes; reads that are not cached are served from upstream and not kept", zap.Error(err))
+		o.news(err)
 	}
 }
 
@@ -70,6 +72,7 @@ func (o *diskObserver) works() {
 	o.calm = nil
 	clear(o.said)
 	o.log.Info("the disk takes writes again")
+	o.news(nil)
 }
 
 // causes are the texts of the errors at the root of err: the same for each file that a full disk refuses.

@@ -3,9 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
-	"slices"
 
 	"github.com/blobd/blobd/cache"
+	"github.com/blobd/blobd/internal/fault"
 	"github.com/blobd/blobd/metrics"
 	"github.com/blobd/blobd/monitor"
 	"github.com/blobd/blobd/pullthrough"
@@ -53,19 +53,23 @@ func (o observers) Corrupted(class string) {
 	o.monitor.Corrupted(cache.Name(class))
 }
 
+// upstreamFailed is fetcher.Options.Failed.
+func (o observers) upstreamFailed(registry string, e *fault.Error) {
+	o.monitor.UpstreamFailed(registry, string(e.Reason), e.Error())
+}
+
 // monitored is what the monitor asks of a service.
 func monitored(s *pullthrough.Service) monitor.Sources {
 	return monitor.Sources{
 		Usage:   func() monitor.Usage { return monitorUsage(s.Status()) },
 		Flights: func() []monitor.Flight { return monitorFlights(s.Flights()) },
 		Artifacts: func(ctx context.Context, most int) ([]monitor.Artifact, int) {
-			list := s.Artifacts(ctx)
-			slices.SortFunc(list, func(a, b pullthrough.ArtifactInfo) int { return b.LastUsed.Compare(a.LastUsed) })
-			shown := make([]monitor.Artifact, 0, min(len(list), most))
-			for _, a := range list[:cap(shown)] {
-				shown = append(shown, monitorArtifact(a))
+			list, more := s.LastUsed(ctx, most)
+			out := make([]monitor.Artifact, len(list))
+			for i, a := range list {
+				out[i] = monitorArtifact(a)
 			}
-			return shown, len(list) - len(shown)
+			return out, more
 		},
 	}
 }

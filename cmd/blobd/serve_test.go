@@ -496,7 +496,7 @@ func TestServeWarns(t *testing.T) {
 func TestDamageIsLogged(t *testing.T) {
 	log := new(logBuffer)
 	logger, _ := newLogger(log, config.Default().Log)
-	newDiskObserver(metrics.New(metrics.Options{}), logger).Corrupted("refs")
+	newDiskObserver(metrics.New(metrics.Options{}), logger, func(error) {}).Corrupted("refs")
 	if got, _ := log.read(); !strings.Contains(got, `"cache":"ref"`) || !strings.Contains(got, `"remedy":`) {
 		t.Errorf("got %s", got)
 	}

@@ -1467,7 +1467,9 @@ func (x *FetchURLResponse) GetSummary() *FetchURLSummary {
 }
 
 type StatusRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// List the artifacts last used too; the daemon looks at the index of each.
+	ListArtifacts bool `protobuf:"varint,1,opt,name=list_artifacts,json=listArtifacts,proto3" json:"list_artifacts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1502,25 +1504,97 @@ func (*StatusRequest) Descriptor() ([]byte, []int) {
 	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{22}
 }
 
+func (x *StatusRequest) GetListArtifacts() bool {
+	if x != nil {
+		return x.ListArtifacts
+	}
+	return false
+}
+
+// Looks counts looks into a cache. What was neither hit nor miss (a bypass, an error) is in other.
+type Looks struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hits          int64                  `protobuf:"varint,1,opt,name=hits,proto3" json:"hits,omitempty"`
+	Misses        int64                  `protobuf:"varint,2,opt,name=misses,proto3" json:"misses,omitempty"`
+	Other         int64                  `protobuf:"varint,3,opt,name=other,proto3" json:"other,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Looks) Reset() {
+	*x = Looks{}
+	mi := &file_blobd_v1_blobd_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Looks) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Looks) ProtoMessage() {}
+
+func (x *Looks) ProtoReflect() protoreflect.Message {
+	mi := &file_blobd_v1_blobd_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Looks.ProtoReflect.Descriptor instead.
+func (*Looks) Descriptor() ([]byte, []int) {
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Looks) GetHits() int64 {
+	if x != nil {
+		return x.Hits
+	}
+	return 0
+}
+
+func (x *Looks) GetMisses() int64 {
+	if x != nil {
+		return x.Misses
+	}
+	return 0
+}
+
+func (x *Looks) GetOther() int64 {
+	if x != nil {
+		return x.Other
+	}
+	return 0
+}
+
 type CacheStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "ref", "manifest", "index", "content", "block" or "memory".
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Folder; empty for memory.
-	Path          string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
-	Enabled       bool   `protobuf:"varint,3,opt,name=enabled,proto3" json:"enabled,omitempty"`
-	Bytes         int64  `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	Limit         int64  `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
-	Entries       int64  `protobuf:"varint,6,opt,name=entries,proto3" json:"entries,omitempty"`
-	PinnedBytes   int64  `protobuf:"varint,7,opt,name=pinned_bytes,json=pinnedBytes,proto3" json:"pinned_bytes,omitempty"`
-	LeasedBytes   int64  `protobuf:"varint,8,opt,name=leased_bytes,json=leasedBytes,proto3" json:"leased_bytes,omitempty"`
+	Path        string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	Enabled     bool   `protobuf:"varint,3,opt,name=enabled,proto3" json:"enabled,omitempty"`
+	Bytes       int64  `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Limit       int64  `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	Entries     int64  `protobuf:"varint,6,opt,name=entries,proto3" json:"entries,omitempty"`
+	PinnedBytes int64  `protobuf:"varint,7,opt,name=pinned_bytes,json=pinnedBytes,proto3" json:"pinned_bytes,omitempty"`
+	LeasedBytes int64  `protobuf:"varint,8,opt,name=leased_bytes,json=leasedBytes,proto3" json:"leased_bytes,omitempty"`
+	// Since the start.
+	Looks *Looks `protobuf:"bytes,9,opt,name=looks,proto3" json:"looks,omitempty"`
+	// In the last five minutes.
+	RecentLooks   *Looks `protobuf:"bytes,10,opt,name=recent_looks,json=recentLooks,proto3" json:"recent_looks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CacheStatus) Reset() {
 	*x = CacheStatus{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[23]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +1606,7 @@ func (x *CacheStatus) String() string {
 func (*CacheStatus) ProtoMessage() {}
 
 func (x *CacheStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[23]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +1619,7 @@ func (x *CacheStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CacheStatus.ProtoReflect.Descriptor instead.
 func (*CacheStatus) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{23}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CacheStatus) GetName() string {
@@ -1604,6 +1678,459 @@ func (x *CacheStatus) GetLeasedBytes() int64 {
 	return 0
 }
 
+func (x *CacheStatus) GetLooks() *Looks {
+	if x != nil {
+		return x.Looks
+	}
+	return nil
+}
+
+func (x *CacheStatus) GetRecentLooks() *Looks {
+	if x != nil {
+		return x.RecentLooks
+	}
+	return nil
+}
+
+// Served is how many bytes of files callers got since the start, from one source.
+type Served struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "memory", "content", "block" or "upstream".
+	Source        string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	Bytes         int64  `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Served) Reset() {
+	*x = Served{}
+	mi := &file_blobd_v1_blobd_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Served) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Served) ProtoMessage() {}
+
+func (x *Served) ProtoReflect() protoreflect.Message {
+	mi := &file_blobd_v1_blobd_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Served.ProtoReflect.Descriptor instead.
+func (*Served) Descriptor() ([]byte, []int) {
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Served) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Served) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+// Sample is one minute.
+type Sample struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Start *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
+	// By the name of the cache.
+	Looks         map[string]*Looks `protobuf:"bytes,2,rep,name=looks,proto3" json:"looks,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	ServedBytes   int64             `protobuf:"varint,3,opt,name=served_bytes,json=servedBytes,proto3" json:"served_bytes,omitempty"`
+	UpstreamBytes int64             `protobuf:"varint,4,opt,name=upstream_bytes,json=upstreamBytes,proto3" json:"upstream_bytes,omitempty"`
+	Errors        int64             `protobuf:"varint,5,opt,name=errors,proto3" json:"errors,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sample) Reset() {
+	*x = Sample{}
+	mi := &file_blobd_v1_blobd_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sample) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sample) ProtoMessage() {}
+
+func (x *Sample) ProtoReflect() protoreflect.Message {
+	mi := &file_blobd_v1_blobd_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sample.ProtoReflect.Descriptor instead.
+func (*Sample) Descriptor() ([]byte, []int) {
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Sample) GetStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *Sample) GetLooks() map[string]*Looks {
+	if x != nil {
+		return x.Looks
+	}
+	return nil
+}
+
+func (x *Sample) GetServedBytes() int64 {
+	if x != nil {
+		return x.ServedBytes
+	}
+	return 0
+}
+
+func (x *Sample) GetUpstreamBytes() int64 {
+	if x != nil {
+		return x.UpstreamBytes
+	}
+	return 0
+}
+
+func (x *Sample) GetErrors() int64 {
+	if x != nil {
+		return x.Errors
+	}
+	return 0
+}
+
+// Flight is one fetch under way that callers share.
+type Flight struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "tag", "manifest", "index", "content" or "blocks"; more may come.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// The reference, digest or address that is fetched.
+	What          string                 `protobuf:"bytes,2,opt,name=what,proto3" json:"what,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	Callers       int32                  `protobuf:"varint,4,opt,name=callers,proto3" json:"callers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Flight) Reset() {
+	*x = Flight{}
+	mi := &file_blobd_v1_blobd_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Flight) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Flight) ProtoMessage() {}
+
+func (x *Flight) ProtoReflect() protoreflect.Message {
+	mi := &file_blobd_v1_blobd_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Flight.ProtoReflect.Descriptor instead.
+func (*Flight) Descriptor() ([]byte, []int) {
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Flight) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Flight) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *Flight) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Flight) GetCallers() int32 {
+	if x != nil {
+		return x.Callers
+	}
+	return 0
+}
+
+// RegistryStatus is how one registry is, as the daemon has seen it.
+type RegistryStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A configured host; all others are together in "other".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// "ok", "failing" or "unused".
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// Absent: never.
+	LastOk    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=last_ok,json=lastOk,proto3" json:"last_ok,omitempty"`
+	LastError *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	// What the last error was.
+	Error    string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	Requests int64  `protobuf:"varint,6,opt,name=requests,proto3" json:"requests,omitempty"`
+	Bytes    int64  `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Requests of the last five minutes that were answered, and that failed.
+	RecentGood    int64 `protobuf:"varint,8,opt,name=recent_good,json=recentGood,proto3" json:"recent_good,omitempty"`
+	RecentBad     int64 `protobuf:"varint,9,opt,name=recent_bad,json=recentBad,proto3" json:"recent_bad,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegistryStatus) Reset() {
+	*x = RegistryStatus{}
+	mi := &file_blobd_v1_blobd_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegistryStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegistryStatus) ProtoMessage() {}
+
+func (x *RegistryStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_blobd_v1_blobd_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegistryStatus.ProtoReflect.Descriptor instead.
+func (*RegistryStatus) Descriptor() ([]byte, []int) {
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *RegistryStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RegistryStatus) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *RegistryStatus) GetLastOk() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastOk
+	}
+	return nil
+}
+
+func (x *RegistryStatus) GetLastError() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastError
+	}
+	return nil
+}
+
+func (x *RegistryStatus) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *RegistryStatus) GetRequests() int64 {
+	if x != nil {
+		return x.Requests
+	}
+	return 0
+}
+
+func (x *RegistryStatus) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *RegistryStatus) GetRecentGood() int64 {
+	if x != nil {
+		return x.RecentGood
+	}
+	return 0
+}
+
+func (x *RegistryStatus) GetRecentBad() int64 {
+	if x != nil {
+		return x.RecentBad
+	}
+	return 0
+}
+
+// Event is one thing that happened, or several that are alike. Fields that its kind does not name are empty.
+type Event struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	At    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	// "pull" (reference, source), "eviction" (cache, reason, bytes), "corruption" (cache), "upstream_failure" (registry,
+	// reason), "error" (a call failed for a reason of the daemon's: reason), "degraded" (the disk began to refuse writes, or
+	// takes them again: reason) or "missed" (this reader was too slow for so many events); more may come.
+	Kind      string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Reference string `protobuf:"bytes,3,opt,name=reference,proto3" json:"reference,omitempty"`
+	Cache     string `protobuf:"bytes,4,opt,name=cache,proto3" json:"cache,omitempty"`
+	Registry  string `protobuf:"bytes,5,opt,name=registry,proto3" json:"registry,omitempty"`
+	Reason    string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	Source    string `protobuf:"bytes,7,opt,name=source,proto3" json:"source,omitempty"`
+	Bytes     int64  `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// At least 1.
+	Count int64 `protobuf:"varint,9,opt,name=count,proto3" json:"count,omitempty"`
+	// A sentence for people.
+	Text          string `protobuf:"bytes,10,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Event) Reset() {
+	*x = Event{}
+	mi := &file_blobd_v1_blobd_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Event) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Event) ProtoMessage() {}
+
+func (x *Event) ProtoReflect() protoreflect.Message {
+	mi := &file_blobd_v1_blobd_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Event.ProtoReflect.Descriptor instead.
+func (*Event) Descriptor() ([]byte, []int) {
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Event) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Event) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Event) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *Event) GetCache() string {
+	if x != nil {
+		return x.Cache
+	}
+	return ""
+}
+
+func (x *Event) GetRegistry() string {
+	if x != nil {
+		return x.Registry
+	}
+	return ""
+}
+
+func (x *Event) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Event) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Event) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Event) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Event) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type StatusResponse struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Version  string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
@@ -1624,14 +2151,28 @@ type StatusResponse struct {
 	// What is wrong now, a sentence each; empty when all is well.
 	Problems []string `protobuf:"bytes,14,rep,name=problems,proto3" json:"problems,omitempty"`
 	// The daemon's whole configuration in force, secrets left out, as YAML.
-	Config        string `protobuf:"bytes,15,opt,name=config,proto3" json:"config,omitempty"`
+	Config string    `protobuf:"bytes,15,opt,name=config,proto3" json:"config,omitempty"`
+	Served []*Served `protobuf:"bytes,16,rep,name=served,proto3" json:"served,omitempty"`
+	// Bytes that came from registries since the start.
+	UpstreamBytes int64 `protobuf:"varint,17,opt,name=upstream_bytes,json=upstreamBytes,proto3" json:"upstream_bytes,omitempty"`
+	// The last hour, oldest first; less after a start.
+	History []*Sample `protobuf:"bytes,18,rep,name=history,proto3" json:"history,omitempty"`
+	// Oldest first, at most 100; flights counts them all.
+	FlightsUnderWay []*Flight         `protobuf:"bytes,19,rep,name=flights_under_way,json=flightsUnderWay,proto3" json:"flights_under_way,omitempty"`
+	Registries      []*RegistryStatus `protobuf:"bytes,20,rep,name=registries,proto3" json:"registries,omitempty"`
+	// Lately, newest first, at most 50.
+	Errors []*Event `protobuf:"bytes,21,rep,name=errors,proto3" json:"errors,omitempty"`
+	// Where they were asked for: last used first, at most 200; artifacts counts them all.
+	ArtifactsLastUsed []*Artifact `protobuf:"bytes,22,rep,name=artifacts_last_used,json=artifactsLastUsed,proto3" json:"artifacts_last_used,omitempty"`
+	// When all this was so.
+	At            *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[24]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1643,7 +2184,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[24]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1656,7 +2197,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{24}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -1764,6 +2305,62 @@ func (x *StatusResponse) GetConfig() string {
 	return ""
 }
 
+func (x *StatusResponse) GetServed() []*Served {
+	if x != nil {
+		return x.Served
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetUpstreamBytes() int64 {
+	if x != nil {
+		return x.UpstreamBytes
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetHistory() []*Sample {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetFlightsUnderWay() []*Flight {
+	if x != nil {
+		return x.FlightsUnderWay
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetRegistries() []*RegistryStatus {
+	if x != nil {
+		return x.Registries
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetErrors() []*Event {
+	if x != nil {
+		return x.Errors
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetArtifactsLastUsed() []*Artifact {
+	if x != nil {
+		return x.ArtifactsLastUsed
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 type ListArtifactsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1772,7 +2369,7 @@ type ListArtifactsRequest struct {
 
 func (x *ListArtifactsRequest) Reset() {
 	*x = ListArtifactsRequest{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[25]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1784,7 +2381,7 @@ func (x *ListArtifactsRequest) String() string {
 func (*ListArtifactsRequest) ProtoMessage() {}
 
 func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[25]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1797,7 +2394,7 @@ func (x *ListArtifactsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsRequest.ProtoReflect.Descriptor instead.
 func (*ListArtifactsRequest) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{25}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{31}
 }
 
 type Artifact struct {
@@ -1821,7 +2418,7 @@ type Artifact struct {
 
 func (x *Artifact) Reset() {
 	*x = Artifact{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[26]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1833,7 +2430,7 @@ func (x *Artifact) String() string {
 func (*Artifact) ProtoMessage() {}
 
 func (x *Artifact) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[26]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1846,7 +2443,7 @@ func (x *Artifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
 func (*Artifact) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{26}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Artifact) GetRegistry() string {
@@ -1928,7 +2525,7 @@ type ListArtifactsResponse struct {
 
 func (x *ListArtifactsResponse) Reset() {
 	*x = ListArtifactsResponse{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[27]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1940,7 +2537,7 @@ func (x *ListArtifactsResponse) String() string {
 func (*ListArtifactsResponse) ProtoMessage() {}
 
 func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[27]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1953,7 +2550,7 @@ func (x *ListArtifactsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListArtifactsResponse.ProtoReflect.Descriptor instead.
 func (*ListArtifactsResponse) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{27}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListArtifactsResponse) GetArtifacts() []*Artifact {
@@ -1978,7 +2575,7 @@ type PruneRequest struct {
 
 func (x *PruneRequest) Reset() {
 	*x = PruneRequest{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[28]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1990,7 +2587,7 @@ func (x *PruneRequest) String() string {
 func (*PruneRequest) ProtoMessage() {}
 
 func (x *PruneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[28]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2003,7 +2600,7 @@ func (x *PruneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneRequest.ProtoReflect.Descriptor instead.
 func (*PruneRequest) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{28}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PruneRequest) GetTarget() int64 {
@@ -2041,7 +2638,7 @@ type Kept struct {
 
 func (x *Kept) Reset() {
 	*x = Kept{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[29]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2053,7 +2650,7 @@ func (x *Kept) String() string {
 func (*Kept) ProtoMessage() {}
 
 func (x *Kept) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[29]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2066,7 +2663,7 @@ func (x *Kept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kept.ProtoReflect.Descriptor instead.
 func (*Kept) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{29}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Kept) GetReason() string {
@@ -2102,7 +2699,7 @@ type PruneResponse struct {
 
 func (x *PruneResponse) Reset() {
 	*x = PruneResponse{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[30]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2114,7 +2711,7 @@ func (x *PruneResponse) String() string {
 func (*PruneResponse) ProtoMessage() {}
 
 func (x *PruneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[30]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2127,7 +2724,7 @@ func (x *PruneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneResponse.ProtoReflect.Descriptor instead.
 func (*PruneResponse) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{30}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PruneResponse) GetFreedEntries() int64 {
@@ -2167,7 +2764,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[31]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2179,7 +2776,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[31]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2192,7 +2789,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{31}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RemoveRequest) GetReference() string {
@@ -2214,7 +2811,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[32]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2226,7 +2823,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[32]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2239,7 +2836,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{32}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RemoveResponse) GetDigest() string {
@@ -2280,7 +2877,7 @@ type ClearRequest struct {
 
 func (x *ClearRequest) Reset() {
 	*x = ClearRequest{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[33]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2292,7 +2889,7 @@ func (x *ClearRequest) String() string {
 func (*ClearRequest) ProtoMessage() {}
 
 func (x *ClearRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[33]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2305,7 +2902,7 @@ func (x *ClearRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearRequest.ProtoReflect.Descriptor instead.
 func (*ClearRequest) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{33}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ClearRequest) GetCaches() []string {
@@ -2326,7 +2923,7 @@ type ClearResponse struct {
 
 func (x *ClearResponse) Reset() {
 	*x = ClearResponse{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[34]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2338,7 +2935,7 @@ func (x *ClearResponse) String() string {
 func (*ClearResponse) ProtoMessage() {}
 
 func (x *ClearResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[34]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2351,7 +2948,7 @@ func (x *ClearResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearResponse.ProtoReflect.Descriptor instead.
 func (*ClearResponse) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{34}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ClearResponse) GetFreedEntries() int64 {
@@ -2383,7 +2980,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[35]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2395,7 +2992,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[35]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2408,7 +3005,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{35}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{41}
 }
 
 type Corruption struct {
@@ -2422,7 +3019,7 @@ type Corruption struct {
 
 func (x *Corruption) Reset() {
 	*x = Corruption{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[36]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2434,7 +3031,7 @@ func (x *Corruption) String() string {
 func (*Corruption) ProtoMessage() {}
 
 func (x *Corruption) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[36]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2447,7 +3044,7 @@ func (x *Corruption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Corruption.ProtoReflect.Descriptor instead.
 func (*Corruption) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{36}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Corruption) GetCache() string {
@@ -2484,7 +3081,7 @@ type VerifyResponse struct {
 
 func (x *VerifyResponse) Reset() {
 	*x = VerifyResponse{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[37]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2496,7 +3093,7 @@ func (x *VerifyResponse) String() string {
 func (*VerifyResponse) ProtoMessage() {}
 
 func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[37]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2509,7 +3106,7 @@ func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
 func (*VerifyResponse) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{37}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *VerifyResponse) GetEntriesDone() int64 {
@@ -2557,7 +3154,7 @@ type PinRequest struct {
 
 func (x *PinRequest) Reset() {
 	*x = PinRequest{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[38]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2569,7 +3166,7 @@ func (x *PinRequest) String() string {
 func (*PinRequest) ProtoMessage() {}
 
 func (x *PinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[38]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2582,7 +3179,7 @@ func (x *PinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinRequest.ProtoReflect.Descriptor instead.
 func (*PinRequest) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{38}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PinRequest) GetReference() string {
@@ -2612,7 +3209,7 @@ type PinResponse struct {
 
 func (x *PinResponse) Reset() {
 	*x = PinResponse{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[39]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2624,7 +3221,7 @@ func (x *PinResponse) String() string {
 func (*PinResponse) ProtoMessage() {}
 
 func (x *PinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[39]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2637,7 +3234,7 @@ func (x *PinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinResponse.ProtoReflect.Descriptor instead.
 func (*PinResponse) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{39}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PinResponse) GetResolution() *Resolution {
@@ -2670,7 +3267,7 @@ type UnpinRequest struct {
 
 func (x *UnpinRequest) Reset() {
 	*x = UnpinRequest{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[40]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2682,7 +3279,7 @@ func (x *UnpinRequest) String() string {
 func (*UnpinRequest) ProtoMessage() {}
 
 func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[40]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2695,7 +3292,7 @@ func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpinRequest.ProtoReflect.Descriptor instead.
 func (*UnpinRequest) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{40}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *UnpinRequest) GetReference() string {
@@ -2714,7 +3311,7 @@ type UnpinResponse struct {
 
 func (x *UnpinResponse) Reset() {
 	*x = UnpinResponse{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[41]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2726,7 +3323,7 @@ func (x *UnpinResponse) String() string {
 func (*UnpinResponse) ProtoMessage() {}
 
 func (x *UnpinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[41]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2739,7 +3336,7 @@ func (x *UnpinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpinResponse.ProtoReflect.Descriptor instead.
 func (*UnpinResponse) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{41}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *UnpinResponse) GetDigest() string {
@@ -2762,7 +3359,7 @@ type LoginRequest struct {
 
 func (x *LoginRequest) Reset() {
 	*x = LoginRequest{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[42]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2774,7 +3371,7 @@ func (x *LoginRequest) String() string {
 func (*LoginRequest) ProtoMessage() {}
 
 func (x *LoginRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[42]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2787,7 +3384,7 @@ func (x *LoginRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoginRequest.ProtoReflect.Descriptor instead.
 func (*LoginRequest) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{42}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *LoginRequest) GetRegistry() string {
@@ -2825,7 +3422,7 @@ type Login struct {
 
 func (x *Login) Reset() {
 	*x = Login{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[43]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2837,7 +3434,7 @@ func (x *Login) String() string {
 func (*Login) ProtoMessage() {}
 
 func (x *Login) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[43]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2850,7 +3447,7 @@ func (x *Login) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Login.ProtoReflect.Descriptor instead.
 func (*Login) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{43}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Login) GetRegistry() string {
@@ -2885,7 +3482,7 @@ type LoginResponse struct {
 
 func (x *LoginResponse) Reset() {
 	*x = LoginResponse{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[44]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2897,7 +3494,7 @@ func (x *LoginResponse) String() string {
 func (*LoginResponse) ProtoMessage() {}
 
 func (x *LoginResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[44]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2910,7 +3507,7 @@ func (x *LoginResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoginResponse.ProtoReflect.Descriptor instead.
 func (*LoginResponse) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{44}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *LoginResponse) GetLogin() *Login {
@@ -2936,7 +3533,7 @@ type LogoutRequest struct {
 
 func (x *LogoutRequest) Reset() {
 	*x = LogoutRequest{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[45]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2948,7 +3545,7 @@ func (x *LogoutRequest) String() string {
 func (*LogoutRequest) ProtoMessage() {}
 
 func (x *LogoutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[45]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2961,7 +3558,7 @@ func (x *LogoutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogoutRequest.ProtoReflect.Descriptor instead.
 func (*LogoutRequest) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{45}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *LogoutRequest) GetRegistry() string {
@@ -2981,7 +3578,7 @@ type LogoutResponse struct {
 
 func (x *LogoutResponse) Reset() {
 	*x = LogoutResponse{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[46]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2993,7 +3590,7 @@ func (x *LogoutResponse) String() string {
 func (*LogoutResponse) ProtoMessage() {}
 
 func (x *LogoutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[46]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3006,7 +3603,7 @@ func (x *LogoutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogoutResponse.ProtoReflect.Descriptor instead.
 func (*LogoutResponse) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{46}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *LogoutResponse) GetFound() bool {
@@ -3014,6 +3611,122 @@ func (x *LogoutResponse) GetFound() bool {
 		return x.Found
 	}
 	return false
+}
+
+type WatchEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names of kinds, as in Event; none is all of them.
+	Kinds []string `protobuf:"bytes,1,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	// How many recent events to begin with, at most.
+	Backlog int32 `protobuf:"varint,2,opt,name=backlog,proto3" json:"backlog,omitempty"`
+	// Of recent events, only those after this time.
+	Since *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	// Go on with what happens from now on. Otherwise the stream ends after the recent events.
+	Follow        bool `protobuf:"varint,4,opt,name=follow,proto3" json:"follow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchEventsRequest) Reset() {
+	*x = WatchEventsRequest{}
+	mi := &file_blobd_v1_blobd_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchEventsRequest) ProtoMessage() {}
+
+func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_blobd_v1_blobd_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
+func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *WatchEventsRequest) GetKinds() []string {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
+}
+
+func (x *WatchEventsRequest) GetBacklog() int32 {
+	if x != nil {
+		return x.Backlog
+	}
+	return 0
+}
+
+func (x *WatchEventsRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *WatchEventsRequest) GetFollow() bool {
+	if x != nil {
+		return x.Follow
+	}
+	return false
+}
+
+type WatchEventsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Events        []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchEventsResponse) Reset() {
+	*x = WatchEventsResponse{}
+	mi := &file_blobd_v1_blobd_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchEventsResponse) ProtoMessage() {}
+
+func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_blobd_v1_blobd_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
+func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *WatchEventsResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
 }
 
 type ListLoginsRequest struct {
@@ -3024,7 +3737,7 @@ type ListLoginsRequest struct {
 
 func (x *ListLoginsRequest) Reset() {
 	*x = ListLoginsRequest{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[47]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3036,7 +3749,7 @@ func (x *ListLoginsRequest) String() string {
 func (*ListLoginsRequest) ProtoMessage() {}
 
 func (x *ListLoginsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[47]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3049,7 +3762,7 @@ func (x *ListLoginsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLoginsRequest.ProtoReflect.Descriptor instead.
 func (*ListLoginsRequest) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{47}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{55}
 }
 
 type ListLoginsResponse struct {
@@ -3061,7 +3774,7 @@ type ListLoginsResponse struct {
 
 func (x *ListLoginsResponse) Reset() {
 	*x = ListLoginsResponse{}
-	mi := &file_blobd_v1_blobd_proto_msgTypes[48]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3073,7 +3786,7 @@ func (x *ListLoginsResponse) String() string {
 func (*ListLoginsResponse) ProtoMessage() {}
 
 func (x *ListLoginsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_blobd_v1_blobd_proto_msgTypes[48]
+	mi := &file_blobd_v1_blobd_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3086,7 +3799,7 @@ func (x *ListLoginsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLoginsResponse.ProtoReflect.Descriptor instead.
 func (*ListLoginsResponse) Descriptor() ([]byte, []int) {
-	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{48}
+	return file_blobd_v1_blobd_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListLoginsResponse) GetLogins() []*Login {
@@ -3219,8 +3932,13 @@ const file_blobd_v1_blobd_proto_rawDesc = "" +
 	"\x10FetchURLResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x120\n" +
 	"\x06header\x18\x02 \x01(\v2\x18.blobd.v1.FetchURLHeaderR\x06header\x123\n" +
-	"\asummary\x18\x03 \x01(\v2\x19.blobd.v1.FetchURLSummaryR\asummary\"\x0f\n" +
-	"\rStatusRequest\"\xdb\x01\n" +
+	"\asummary\x18\x03 \x01(\v2\x19.blobd.v1.FetchURLSummaryR\asummary\"6\n" +
+	"\rStatusRequest\x12%\n" +
+	"\x0elist_artifacts\x18\x01 \x01(\bR\rlistArtifacts\"I\n" +
+	"\x05Looks\x12\x12\n" +
+	"\x04hits\x18\x01 \x01(\x03R\x04hits\x12\x16\n" +
+	"\x06misses\x18\x02 \x01(\x03R\x06misses\x12\x14\n" +
+	"\x05other\x18\x03 \x01(\x03R\x05other\"\xb6\x02\n" +
 	"\vCacheStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x18\n" +
@@ -3229,7 +3947,53 @@ const file_blobd_v1_blobd_proto_rawDesc = "" +
 	"\x05limit\x18\x05 \x01(\x03R\x05limit\x12\x18\n" +
 	"\aentries\x18\x06 \x01(\x03R\aentries\x12!\n" +
 	"\fpinned_bytes\x18\a \x01(\x03R\vpinnedBytes\x12!\n" +
-	"\fleased_bytes\x18\b \x01(\x03R\vleasedBytes\"\xc2\x03\n" +
+	"\fleased_bytes\x18\b \x01(\x03R\vleasedBytes\x12%\n" +
+	"\x05looks\x18\t \x01(\v2\x0f.blobd.v1.LooksR\x05looks\x122\n" +
+	"\frecent_looks\x18\n" +
+	" \x01(\v2\x0f.blobd.v1.LooksR\vrecentLooks\"6\n" +
+	"\x06Served\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\"\x9a\x02\n" +
+	"\x06Sample\x120\n" +
+	"\x05start\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x121\n" +
+	"\x05looks\x18\x02 \x03(\v2\x1b.blobd.v1.Sample.LooksEntryR\x05looks\x12!\n" +
+	"\fserved_bytes\x18\x03 \x01(\x03R\vservedBytes\x12%\n" +
+	"\x0eupstream_bytes\x18\x04 \x01(\x03R\rupstreamBytes\x12\x16\n" +
+	"\x06errors\x18\x05 \x01(\x03R\x06errors\x1aI\n" +
+	"\n" +
+	"LooksEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12%\n" +
+	"\x05value\x18\x02 \x01(\v2\x0f.blobd.v1.LooksR\x05value:\x028\x01\"|\n" +
+	"\x06Flight\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04what\x18\x02 \x01(\tR\x04what\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x18\n" +
+	"\acallers\x18\x04 \x01(\x05R\acallers\"\xb2\x02\n" +
+	"\x0eRegistryStatus\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x123\n" +
+	"\alast_ok\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x06lastOk\x129\n" +
+	"\n" +
+	"last_error\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tlastError\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12\x1a\n" +
+	"\brequests\x18\x06 \x01(\x03R\brequests\x12\x14\n" +
+	"\x05bytes\x18\a \x01(\x03R\x05bytes\x12\x1f\n" +
+	"\vrecent_good\x18\b \x01(\x03R\n" +
+	"recentGood\x12\x1d\n" +
+	"\n" +
+	"recent_bad\x18\t \x01(\x03R\trecentBad\"\x87\x02\n" +
+	"\x05Event\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x1c\n" +
+	"\treference\x18\x03 \x01(\tR\treference\x12\x14\n" +
+	"\x05cache\x18\x04 \x01(\tR\x05cache\x12\x1a\n" +
+	"\bregistry\x18\x05 \x01(\tR\bregistry\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06source\x18\a \x01(\tR\x06source\x12\x14\n" +
+	"\x05bytes\x18\b \x01(\x03R\x05bytes\x12\x14\n" +
+	"\x05count\x18\t \x01(\x03R\x05count\x12\x12\n" +
+	"\x04text\x18\n" +
+	" \x01(\tR\x04text\"\xd0\x06\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x124\n" +
 	"\astarted\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12\x10\n" +
@@ -3246,7 +4010,17 @@ const file_blobd_v1_blobd_proto_rawDesc = "" +
 	"\aflights\x18\f \x01(\x03R\aflights\x12\x1a\n" +
 	"\bscanning\x18\r \x01(\bR\bscanning\x12\x1a\n" +
 	"\bproblems\x18\x0e \x03(\tR\bproblems\x12\x16\n" +
-	"\x06config\x18\x0f \x01(\tR\x06config\"\x16\n" +
+	"\x06config\x18\x0f \x01(\tR\x06config\x12(\n" +
+	"\x06served\x18\x10 \x03(\v2\x10.blobd.v1.ServedR\x06served\x12%\n" +
+	"\x0eupstream_bytes\x18\x11 \x01(\x03R\rupstreamBytes\x12*\n" +
+	"\ahistory\x18\x12 \x03(\v2\x10.blobd.v1.SampleR\ahistory\x12<\n" +
+	"\x11flights_under_way\x18\x13 \x03(\v2\x10.blobd.v1.FlightR\x0fflightsUnderWay\x128\n" +
+	"\n" +
+	"registries\x18\x14 \x03(\v2\x18.blobd.v1.RegistryStatusR\n" +
+	"registries\x12'\n" +
+	"\x06errors\x18\x15 \x03(\v2\x0f.blobd.v1.EventR\x06errors\x12B\n" +
+	"\x13artifacts_last_used\x18\x16 \x03(\v2\x12.blobd.v1.ArtifactR\x11artifactsLastUsed\x12*\n" +
+	"\x02at\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x16\n" +
 	"\x14ListArtifactsRequest\"\xaa\x02\n" +
 	"\bArtifact\x12\x1a\n" +
 	"\bregistry\x18\x01 \x01(\tR\bregistry\x12\x1e\n" +
@@ -3335,7 +4109,14 @@ const file_blobd_v1_blobd_proto_rawDesc = "" +
 	"\rLogoutRequest\x12\x1a\n" +
 	"\bregistry\x18\x01 \x01(\tR\bregistry\"&\n" +
 	"\x0eLogoutResponse\x12\x14\n" +
-	"\x05found\x18\x01 \x01(\bR\x05found\"\x13\n" +
+	"\x05found\x18\x01 \x01(\bR\x05found\"\x8e\x01\n" +
+	"\x12WatchEventsRequest\x12\x14\n" +
+	"\x05kinds\x18\x01 \x03(\tR\x05kinds\x12\x18\n" +
+	"\abacklog\x18\x02 \x01(\x05R\abacklog\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x16\n" +
+	"\x06follow\x18\x04 \x01(\bR\x06follow\">\n" +
+	"\x13WatchEventsResponse\x12'\n" +
+	"\x06events\x18\x01 \x03(\v2\x0f.blobd.v1.EventR\x06events\"\x13\n" +
 	"\x11ListLoginsRequest\"=\n" +
 	"\x12ListLoginsResponse\x12'\n" +
 	"\x06logins\x18\x01 \x03(\v2\x0f.blobd.v1.LoginR\x06logins2\xd6\x03\n" +
@@ -3346,7 +4127,7 @@ const file_blobd_v1_blobd_proto_rawDesc = "" +
 	"\bReadFile\x12\x19.blobd.v1.ReadFileRequest\x1a\x1a.blobd.v1.ReadFileResponse0\x01\x12P\n" +
 	"\rFetchManifest\x12\x1e.blobd.v1.FetchManifestRequest\x1a\x1f.blobd.v1.FetchManifestResponse\x12C\n" +
 	"\bPrefetch\x12\x19.blobd.v1.PrefetchRequest\x1a\x1a.blobd.v1.PrefetchResponse0\x01\x12C\n" +
-	"\bFetchURL\x12\x19.blobd.v1.FetchURLRequest\x1a\x1a.blobd.v1.FetchURLResponse0\x012\xbd\x05\n" +
+	"\bFetchURL\x12\x19.blobd.v1.FetchURLRequest\x1a\x1a.blobd.v1.FetchURLResponse0\x012\x8b\x06\n" +
 	"\fAdminService\x12;\n" +
 	"\x06Status\x12\x17.blobd.v1.StatusRequest\x1a\x18.blobd.v1.StatusResponse\x12R\n" +
 	"\rListArtifacts\x12\x1e.blobd.v1.ListArtifactsRequest\x1a\x1f.blobd.v1.ListArtifactsResponse0\x01\x128\n" +
@@ -3359,7 +4140,8 @@ const file_blobd_v1_blobd_proto_rawDesc = "" +
 	"\x05Login\x12\x16.blobd.v1.LoginRequest\x1a\x17.blobd.v1.LoginResponse\x12;\n" +
 	"\x06Logout\x12\x17.blobd.v1.LogoutRequest\x1a\x18.blobd.v1.LogoutResponse\x12G\n" +
 	"\n" +
-	"ListLogins\x12\x1b.blobd.v1.ListLoginsRequest\x1a\x1c.blobd.v1.ListLoginsResponseB3Z1github.com/blobd/blobd/api/proto/blobd/v1;blobdv1b\x06proto3"
+	"ListLogins\x12\x1b.blobd.v1.ListLoginsRequest\x1a\x1c.blobd.v1.ListLoginsResponse\x12L\n" +
+	"\vWatchEvents\x12\x1c.blobd.v1.WatchEventsRequest\x1a\x1d.blobd.v1.WatchEventsResponse0\x01B3Z1github.com/blobd/blobd/api/proto/blobd/v1;blobdv1b\x06proto3"
 
 var (
 	file_blobd_v1_blobd_proto_rawDescOnce sync.Once
@@ -3373,7 +4155,7 @@ func file_blobd_v1_blobd_proto_rawDescGZIP() []byte {
 	return file_blobd_v1_blobd_proto_rawDescData
 }
 
-var file_blobd_v1_blobd_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_blobd_v1_blobd_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_blobd_v1_blobd_proto_goTypes = []any{
 	(*ReadOptions)(nil),           // 0: blobd.v1.ReadOptions
 	(*Step)(nil),                  // 1: blobd.v1.Step
@@ -3398,42 +4180,51 @@ var file_blobd_v1_blobd_proto_goTypes = []any{
 	(*FetchURLSummary)(nil),       // 20: blobd.v1.FetchURLSummary
 	(*FetchURLResponse)(nil),      // 21: blobd.v1.FetchURLResponse
 	(*StatusRequest)(nil),         // 22: blobd.v1.StatusRequest
-	(*CacheStatus)(nil),           // 23: blobd.v1.CacheStatus
-	(*StatusResponse)(nil),        // 24: blobd.v1.StatusResponse
-	(*ListArtifactsRequest)(nil),  // 25: blobd.v1.ListArtifactsRequest
-	(*Artifact)(nil),              // 26: blobd.v1.Artifact
-	(*ListArtifactsResponse)(nil), // 27: blobd.v1.ListArtifactsResponse
-	(*PruneRequest)(nil),          // 28: blobd.v1.PruneRequest
-	(*Kept)(nil),                  // 29: blobd.v1.Kept
-	(*PruneResponse)(nil),         // 30: blobd.v1.PruneResponse
-	(*RemoveRequest)(nil),         // 31: blobd.v1.RemoveRequest
-	(*RemoveResponse)(nil),        // 32: blobd.v1.RemoveResponse
-	(*ClearRequest)(nil),          // 33: blobd.v1.ClearRequest
-	(*ClearResponse)(nil),         // 34: blobd.v1.ClearResponse
-	(*VerifyRequest)(nil),         // 35: blobd.v1.VerifyRequest
-	(*Corruption)(nil),            // 36: blobd.v1.Corruption
-	(*VerifyResponse)(nil),        // 37: blobd.v1.VerifyResponse
-	(*PinRequest)(nil),            // 38: blobd.v1.PinRequest
-	(*PinResponse)(nil),           // 39: blobd.v1.PinResponse
-	(*UnpinRequest)(nil),          // 40: blobd.v1.UnpinRequest
-	(*UnpinResponse)(nil),         // 41: blobd.v1.UnpinResponse
-	(*LoginRequest)(nil),          // 42: blobd.v1.LoginRequest
-	(*Login)(nil),                 // 43: blobd.v1.Login
-	(*LoginResponse)(nil),         // 44: blobd.v1.LoginResponse
-	(*LogoutRequest)(nil),         // 45: blobd.v1.LogoutRequest
-	(*LogoutResponse)(nil),        // 46: blobd.v1.LogoutResponse
-	(*ListLoginsRequest)(nil),     // 47: blobd.v1.ListLoginsRequest
-	(*ListLoginsResponse)(nil),    // 48: blobd.v1.ListLoginsResponse
-	(*durationpb.Duration)(nil),   // 49: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 50: google.protobuf.Timestamp
+	(*Looks)(nil),                 // 23: blobd.v1.Looks
+	(*CacheStatus)(nil),           // 24: blobd.v1.CacheStatus
+	(*Served)(nil),                // 25: blobd.v1.Served
+	(*Sample)(nil),                // 26: blobd.v1.Sample
+	(*Flight)(nil),                // 27: blobd.v1.Flight
+	(*RegistryStatus)(nil),        // 28: blobd.v1.RegistryStatus
+	(*Event)(nil),                 // 29: blobd.v1.Event
+	(*StatusResponse)(nil),        // 30: blobd.v1.StatusResponse
+	(*ListArtifactsRequest)(nil),  // 31: blobd.v1.ListArtifactsRequest
+	(*Artifact)(nil),              // 32: blobd.v1.Artifact
+	(*ListArtifactsResponse)(nil), // 33: blobd.v1.ListArtifactsResponse
+	(*PruneRequest)(nil),          // 34: blobd.v1.PruneRequest
+	(*Kept)(nil),                  // 35: blobd.v1.Kept
+	(*PruneResponse)(nil),         // 36: blobd.v1.PruneResponse
+	(*RemoveRequest)(nil),         // 37: blobd.v1.RemoveRequest
+	(*RemoveResponse)(nil),        // 38: blobd.v1.RemoveResponse
+	(*ClearRequest)(nil),          // 39: blobd.v1.ClearRequest
+	(*ClearResponse)(nil),         // 40: blobd.v1.ClearResponse
+	(*VerifyRequest)(nil),         // 41: blobd.v1.VerifyRequest
+	(*Corruption)(nil),            // 42: blobd.v1.Corruption
+	(*VerifyResponse)(nil),        // 43: blobd.v1.VerifyResponse
+	(*PinRequest)(nil),            // 44: blobd.v1.PinRequest
+	(*PinResponse)(nil),           // 45: blobd.v1.PinResponse
+	(*UnpinRequest)(nil),          // 46: blobd.v1.UnpinRequest
+	(*UnpinResponse)(nil),         // 47: blobd.v1.UnpinResponse
+	(*LoginRequest)(nil),          // 48: blobd.v1.LoginRequest
+	(*Login)(nil),                 // 49: blobd.v1.Login
+	(*LoginResponse)(nil),         // 50: blobd.v1.LoginResponse
+	(*LogoutRequest)(nil),         // 51: blobd.v1.LogoutRequest
+	(*LogoutResponse)(nil),        // 52: blobd.v1.LogoutResponse
+	(*WatchEventsRequest)(nil),    // 53: blobd.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),   // 54: blobd.v1.WatchEventsResponse
+	(*ListLoginsRequest)(nil),     // 55: blobd.v1.ListLoginsRequest
+	(*ListLoginsResponse)(nil),    // 56: blobd.v1.ListLoginsResponse
+	nil,                           // 57: blobd.v1.Sample.LooksEntry
+	(*durationpb.Duration)(nil),   // 58: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 59: google.protobuf.Timestamp
 }
 var file_blobd_v1_blobd_proto_depIdxs = []int32{
-	49, // 0: blobd.v1.ReadOptions.max_age:type_name -> google.protobuf.Duration
-	49, // 1: blobd.v1.Resolution.age:type_name -> google.protobuf.Duration
+	58, // 0: blobd.v1.ReadOptions.max_age:type_name -> google.protobuf.Duration
+	58, // 1: blobd.v1.Resolution.age:type_name -> google.protobuf.Duration
 	1,  // 2: blobd.v1.Resolution.steps:type_name -> blobd.v1.Step
 	0,  // 3: blobd.v1.PullRequest.options:type_name -> blobd.v1.ReadOptions
 	2,  // 4: blobd.v1.PullResponse.resolution:type_name -> blobd.v1.Resolution
-	50, // 5: blobd.v1.Entry.modified:type_name -> google.protobuf.Timestamp
+	59, // 5: blobd.v1.Entry.modified:type_name -> google.protobuf.Timestamp
 	0,  // 6: blobd.v1.StatRequest.options:type_name -> blobd.v1.ReadOptions
 	2,  // 7: blobd.v1.StatResponse.resolution:type_name -> blobd.v1.Resolution
 	5,  // 8: blobd.v1.StatResponse.entry:type_name -> blobd.v1.Entry
@@ -3454,60 +4245,80 @@ var file_blobd_v1_blobd_proto_depIdxs = []int32{
 	1,  // 23: blobd.v1.FetchURLSummary.steps:type_name -> blobd.v1.Step
 	19, // 24: blobd.v1.FetchURLResponse.header:type_name -> blobd.v1.FetchURLHeader
 	20, // 25: blobd.v1.FetchURLResponse.summary:type_name -> blobd.v1.FetchURLSummary
-	50, // 26: blobd.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
-	23, // 27: blobd.v1.StatusResponse.caches:type_name -> blobd.v1.CacheStatus
-	50, // 28: blobd.v1.Artifact.last_used:type_name -> google.protobuf.Timestamp
-	26, // 29: blobd.v1.ListArtifactsResponse.artifacts:type_name -> blobd.v1.Artifact
-	49, // 30: blobd.v1.PruneRequest.unused_for:type_name -> google.protobuf.Duration
-	29, // 31: blobd.v1.PruneResponse.kept:type_name -> blobd.v1.Kept
-	29, // 32: blobd.v1.RemoveResponse.kept:type_name -> blobd.v1.Kept
-	29, // 33: blobd.v1.ClearResponse.kept:type_name -> blobd.v1.Kept
-	36, // 34: blobd.v1.VerifyResponse.corruptions:type_name -> blobd.v1.Corruption
-	0,  // 35: blobd.v1.PinRequest.options:type_name -> blobd.v1.ReadOptions
-	2,  // 36: blobd.v1.PinResponse.resolution:type_name -> blobd.v1.Resolution
-	43, // 37: blobd.v1.LoginResponse.login:type_name -> blobd.v1.Login
-	43, // 38: blobd.v1.ListLoginsResponse.logins:type_name -> blobd.v1.Login
-	3,  // 39: blobd.v1.BlobdService.Pull:input_type -> blobd.v1.PullRequest
-	6,  // 40: blobd.v1.BlobdService.Stat:input_type -> blobd.v1.StatRequest
-	8,  // 41: blobd.v1.BlobdService.List:input_type -> blobd.v1.ListRequest
-	10, // 42: blobd.v1.BlobdService.ReadFile:input_type -> blobd.v1.ReadFileRequest
-	14, // 43: blobd.v1.BlobdService.FetchManifest:input_type -> blobd.v1.FetchManifestRequest
-	16, // 44: blobd.v1.BlobdService.Prefetch:input_type -> blobd.v1.PrefetchRequest
-	18, // 45: blobd.v1.BlobdService.FetchURL:input_type -> blobd.v1.FetchURLRequest
-	22, // 46: blobd.v1.AdminService.Status:input_type -> blobd.v1.StatusRequest
-	25, // 47: blobd.v1.AdminService.ListArtifacts:input_type -> blobd.v1.ListArtifactsRequest
-	28, // 48: blobd.v1.AdminService.Prune:input_type -> blobd.v1.PruneRequest
-	31, // 49: blobd.v1.AdminService.Remove:input_type -> blobd.v1.RemoveRequest
-	33, // 50: blobd.v1.AdminService.Clear:input_type -> blobd.v1.ClearRequest
-	35, // 51: blobd.v1.AdminService.Verify:input_type -> blobd.v1.VerifyRequest
-	38, // 52: blobd.v1.AdminService.Pin:input_type -> blobd.v1.PinRequest
-	40, // 53: blobd.v1.AdminService.Unpin:input_type -> blobd.v1.UnpinRequest
-	42, // 54: blobd.v1.AdminService.Login:input_type -> blobd.v1.LoginRequest
-	45, // 55: blobd.v1.AdminService.Logout:input_type -> blobd.v1.LogoutRequest
-	47, // 56: blobd.v1.AdminService.ListLogins:input_type -> blobd.v1.ListLoginsRequest
-	4,  // 57: blobd.v1.BlobdService.Pull:output_type -> blobd.v1.PullResponse
-	7,  // 58: blobd.v1.BlobdService.Stat:output_type -> blobd.v1.StatResponse
-	9,  // 59: blobd.v1.BlobdService.List:output_type -> blobd.v1.ListResponse
-	13, // 60: blobd.v1.BlobdService.ReadFile:output_type -> blobd.v1.ReadFileResponse
-	15, // 61: blobd.v1.BlobdService.FetchManifest:output_type -> blobd.v1.FetchManifestResponse
-	17, // 62: blobd.v1.BlobdService.Prefetch:output_type -> blobd.v1.PrefetchResponse
-	21, // 63: blobd.v1.BlobdService.FetchURL:output_type -> blobd.v1.FetchURLResponse
-	24, // 64: blobd.v1.AdminService.Status:output_type -> blobd.v1.StatusResponse
-	27, // 65: blobd.v1.AdminService.ListArtifacts:output_type -> blobd.v1.ListArtifactsResponse
-	30, // 66: blobd.v1.AdminService.Prune:output_type -> blobd.v1.PruneResponse
-	32, // 67: blobd.v1.AdminService.Remove:output_type -> blobd.v1.RemoveResponse
-	34, // 68: blobd.v1.AdminService.Clear:output_type -> blobd.v1.ClearResponse
-	37, // 69: blobd.v1.AdminService.Verify:output_type -> blobd.v1.VerifyResponse
-	39, // 70: blobd.v1.AdminService.Pin:output_type -> blobd.v1.PinResponse
-	41, // 71: blobd.v1.AdminService.Unpin:output_type -> blobd.v1.UnpinResponse
-	44, // 72: blobd.v1.AdminService.Login:output_type -> blobd.v1.LoginResponse
-	46, // 73: blobd.v1.AdminService.Logout:output_type -> blobd.v1.LogoutResponse
-	48, // 74: blobd.v1.AdminService.ListLogins:output_type -> blobd.v1.ListLoginsResponse
-	57, // [57:75] is the sub-list for method output_type
-	39, // [39:57] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	23, // 26: blobd.v1.CacheStatus.looks:type_name -> blobd.v1.Looks
+	23, // 27: blobd.v1.CacheStatus.recent_looks:type_name -> blobd.v1.Looks
+	59, // 28: blobd.v1.Sample.start:type_name -> google.protobuf.Timestamp
+	57, // 29: blobd.v1.Sample.looks:type_name -> blobd.v1.Sample.LooksEntry
+	59, // 30: blobd.v1.Flight.since:type_name -> google.protobuf.Timestamp
+	59, // 31: blobd.v1.RegistryStatus.last_ok:type_name -> google.protobuf.Timestamp
+	59, // 32: blobd.v1.RegistryStatus.last_error:type_name -> google.protobuf.Timestamp
+	59, // 33: blobd.v1.Event.at:type_name -> google.protobuf.Timestamp
+	59, // 34: blobd.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
+	24, // 35: blobd.v1.StatusResponse.caches:type_name -> blobd.v1.CacheStatus
+	25, // 36: blobd.v1.StatusResponse.served:type_name -> blobd.v1.Served
+	26, // 37: blobd.v1.StatusResponse.history:type_name -> blobd.v1.Sample
+	27, // 38: blobd.v1.StatusResponse.flights_under_way:type_name -> blobd.v1.Flight
+	28, // 39: blobd.v1.StatusResponse.registries:type_name -> blobd.v1.RegistryStatus
+	29, // 40: blobd.v1.StatusResponse.errors:type_name -> blobd.v1.Event
+	32, // 41: blobd.v1.StatusResponse.artifacts_last_used:type_name -> blobd.v1.Artifact
+	59, // 42: blobd.v1.StatusResponse.at:type_name -> google.protobuf.Timestamp
+	59, // 43: blobd.v1.Artifact.last_used:type_name -> google.protobuf.Timestamp
+	32, // 44: blobd.v1.ListArtifactsResponse.artifacts:type_name -> blobd.v1.Artifact
+	58, // 45: blobd.v1.PruneRequest.unused_for:type_name -> google.protobuf.Duration
+	35, // 46: blobd.v1.PruneResponse.kept:type_name -> blobd.v1.Kept
+	35, // 47: blobd.v1.RemoveResponse.kept:type_name -> blobd.v1.Kept
+	35, // 48: blobd.v1.ClearResponse.kept:type_name -> blobd.v1.Kept
+	42, // 49: blobd.v1.VerifyResponse.corruptions:type_name -> blobd.v1.Corruption
+	0,  // 50: blobd.v1.PinRequest.options:type_name -> blobd.v1.ReadOptions
+	2,  // 51: blobd.v1.PinResponse.resolution:type_name -> blobd.v1.Resolution
+	49, // 52: blobd.v1.LoginResponse.login:type_name -> blobd.v1.Login
+	59, // 53: blobd.v1.WatchEventsRequest.since:type_name -> google.protobuf.Timestamp
+	29, // 54: blobd.v1.WatchEventsResponse.events:type_name -> blobd.v1.Event
+	49, // 55: blobd.v1.ListLoginsResponse.logins:type_name -> blobd.v1.Login
+	23, // 56: blobd.v1.Sample.LooksEntry.value:type_name -> blobd.v1.Looks
+	3,  // 57: blobd.v1.BlobdService.Pull:input_type -> blobd.v1.PullRequest
+	6,  // 58: blobd.v1.BlobdService.Stat:input_type -> blobd.v1.StatRequest
+	8,  // 59: blobd.v1.BlobdService.List:input_type -> blobd.v1.ListRequest
+	10, // 60: blobd.v1.BlobdService.ReadFile:input_type -> blobd.v1.ReadFileRequest
+	14, // 61: blobd.v1.BlobdService.FetchManifest:input_type -> blobd.v1.FetchManifestRequest
+	16, // 62: blobd.v1.BlobdService.Prefetch:input_type -> blobd.v1.PrefetchRequest
+	18, // 63: blobd.v1.BlobdService.FetchURL:input_type -> blobd.v1.FetchURLRequest
+	22, // 64: blobd.v1.AdminService.Status:input_type -> blobd.v1.StatusRequest
+	31, // 65: blobd.v1.AdminService.ListArtifacts:input_type -> blobd.v1.ListArtifactsRequest
+	34, // 66: blobd.v1.AdminService.Prune:input_type -> blobd.v1.PruneRequest
+	37, // 67: blobd.v1.AdminService.Remove:input_type -> blobd.v1.RemoveRequest
+	39, // 68: blobd.v1.AdminService.Clear:input_type -> blobd.v1.ClearRequest
+	41, // 69: blobd.v1.AdminService.Verify:input_type -> blobd.v1.VerifyRequest
+	44, // 70: blobd.v1.AdminService.Pin:input_type -> blobd.v1.PinRequest
+	46, // 71: blobd.v1.AdminService.Unpin:input_type -> blobd.v1.UnpinRequest
+	48, // 72: blobd.v1.AdminService.Login:input_type -> blobd.v1.LoginRequest
+	51, // 73: blobd.v1.AdminService.Logout:input_type -> blobd.v1.LogoutRequest
+	55, // 74: blobd.v1.AdminService.ListLogins:input_type -> blobd.v1.ListLoginsRequest
+	53, // 75: blobd.v1.AdminService.WatchEvents:input_type -> blobd.v1.WatchEventsRequest
+	4,  // 76: blobd.v1.BlobdService.Pull:output_type -> blobd.v1.PullResponse
+	7,  // 77: blobd.v1.BlobdService.Stat:output_type -> blobd.v1.StatResponse
+	9,  // 78: blobd.v1.BlobdService.List:output_type -> blobd.v1.ListResponse
+	13, // 79: blobd.v1.BlobdService.ReadFile:output_type -> blobd.v1.ReadFileResponse
+	15, // 80: blobd.v1.BlobdService.FetchManifest:output_type -> blobd.v1.FetchManifestResponse
+	17, // 81: blobd.v1.BlobdService.Prefetch:output_type -> blobd.v1.PrefetchResponse
+	21, // 82: blobd.v1.BlobdService.FetchURL:output_type -> blobd.v1.FetchURLResponse
+	30, // 83: blobd.v1.AdminService.Status:output_type -> blobd.v1.StatusResponse
+	33, // 84: blobd.v1.AdminService.ListArtifacts:output_type -> blobd.v1.ListArtifactsResponse
+	36, // 85: blobd.v1.AdminService.Prune:output_type -> blobd.v1.PruneResponse
+	38, // 86: blobd.v1.AdminService.Remove:output_type -> blobd.v1.RemoveResponse
+	40, // 87: blobd.v1.AdminService.Clear:output_type -> blobd.v1.ClearResponse
+	43, // 88: blobd.v1.AdminService.Verify:output_type -> blobd.v1.VerifyResponse
+	45, // 89: blobd.v1.AdminService.Pin:output_type -> blobd.v1.PinResponse
+	47, // 90: blobd.v1.AdminService.Unpin:output_type -> blobd.v1.UnpinResponse
+	50, // 91: blobd.v1.AdminService.Login:output_type -> blobd.v1.LoginResponse
+	52, // 92: blobd.v1.AdminService.Logout:output_type -> blobd.v1.LogoutResponse
+	56, // 93: blobd.v1.AdminService.ListLogins:output_type -> blobd.v1.ListLoginsResponse
+	54, // 94: blobd.v1.AdminService.WatchEvents:output_type -> blobd.v1.WatchEventsResponse
+	76, // [76:95] is the sub-list for method output_type
+	57, // [57:76] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_blobd_v1_blobd_proto_init() }
@@ -3523,7 +4334,7 @@ func file_blobd_v1_blobd_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_blobd_v1_blobd_proto_rawDesc), len(file_blobd_v1_blobd_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   49,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

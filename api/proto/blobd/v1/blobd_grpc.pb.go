@@ -407,6 +407,7 @@ const (
 	AdminService_Login_FullMethodName         = "/blobd.v1.AdminService/Login"
 	AdminService_Logout_FullMethodName        = "/blobd.v1.AdminService/Logout"
 	AdminService_ListLogins_FullMethodName    = "/blobd.v1.AdminService/ListLogins"
+	AdminService_WatchEvents_FullMethodName   = "/blobd.v1.AdminService/WatchEvents"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -439,6 +440,10 @@ type AdminServiceClient interface {
 	Logout(ctx context.Context, in *LogoutRequest, opts ...grpc.CallOption) (*LogoutResponse, error)
 	// ListLogins tells who is logged in where, of what Login keeps.
 	ListLogins(ctx context.Context, in *ListLoginsRequest, opts ...grpc.CallOption) (*ListLoginsResponse, error)
+	// WatchEvents streams what happens: pulls, evictions, corruptions, failures of registries and of calls, a disk that
+	// refuses writes. What is alike comes gathered, at most once a second, with a count. The first message comes at once, with
+	// recent events or none. A stream that follows ends with UNAVAILABLE (SHUTTING_DOWN) when the daemon stops.
+	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error)
 }
 
 type adminServiceClient struct {
@@ -577,6 +582,25 @@ func (c *adminServiceClient) ListLogins(ctx context.Context, in *ListLoginsReque
 	return out, nil
 }
 
+func (c *adminServiceClient) WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[2], AdminService_WatchEvents_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchEventsRequest, WatchEventsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_WatchEventsClient = grpc.ServerStreamingClient[WatchEventsResponse]
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -607,6 +631,10 @@ type AdminServiceServer interface {
 	Logout(context.Context, *LogoutRequest) (*LogoutResponse, error)
 	// ListLogins tells who is logged in where, of what Login keeps.
 	ListLogins(context.Context, *ListLoginsRequest) (*ListLoginsResponse, error)
+	// WatchEvents streams what happens: pulls, evictions, corruptions, failures of registries and of calls, a disk that
+	// refuses writes. What is alike comes gathered, at most once a second, with a count. The first message comes at once, with
+	// recent events or none. A stream that follows ends with UNAVAILABLE (SHUTTING_DOWN) when the daemon stops.
+	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -649,6 +677,9 @@ func (UnimplementedAdminServiceServer) Logout(context.Context, *LogoutRequest) (
 }
 func (UnimplementedAdminServiceServer) ListLogins(context.Context, *ListLoginsRequest) (*ListLoginsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListLogins not implemented")
+}
+func (UnimplementedAdminServiceServer) WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchEvents not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -855,6 +886,17 @@ func _AdminService_ListLogins_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_WatchEvents_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchEventsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).WatchEvents(m, &grpc.GenericServerStream[WatchEventsRequest, WatchEventsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_WatchEventsServer = grpc.ServerStreamingServer[WatchEventsResponse]
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -908,6 +950,11 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Verify",
 			Handler:       _AdminService_Verify_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "WatchEvents",
+			Handler:       _AdminService_WatchEvents_Handler,
 			ServerStreams: true,
 		},
 	},
