@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/blobd/blobd/credentials"
 	"github.com/blobd/blobd/internal/fault"
 )
 
@@ -118,15 +119,11 @@ func (g *guard) redirect(req *http.Request, res *http.Response, c *call) (*http.
 	to.User = nil
 	next := req.Clone(req.Context())
 	next.URL, next.Host = to, ""
-	if !sameOrigin(req.URL, to) {
+	if !credentials.SameOrigin(req.URL, to) {
 		next.Header.Del("Authorization")
 		next.Header.Del("Cookie")
 	}
 	return next, nil
-}
-
-func sameOrigin(a, b *url.URL) bool {
-	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && portOf(a) == portOf(b)
 }
 
 // exchange is one request on the wire: it waits for the headers, counts, and tells the Observer.
@@ -153,7 +150,7 @@ func (g *guard) timeout(c *call, limit time.Duration, what string) *fault.Error 
 func (g *guard) judge(ctx context.Context, cancel context.CancelCauseFunc, c *call, res *http.Response) error {
 	h := g.session.host
 	status := res.StatusCode
-	own := sameOrigin(res.Request.URL, &url.URL{Scheme: h.scheme, Host: h.addr})
+	own := credentials.SameOrigin(res.Request.URL, &url.URL{Scheme: h.scheme, Host: h.addr})
 	switch {
 	case status == http.StatusOK:
 	case status == http.StatusPartialContent && c.kind == kindRange:

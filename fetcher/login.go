@@ -7,12 +7,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
-	"strings"
 	"time"
 
-	"golang.org/x/net/publicsuffix"
-
+	"github.com/blobd/blobd/credentials"
 	"github.com/blobd/blobd/internal/fault"
 )
 
@@ -100,32 +97,7 @@ func (g *guard) loginRefused(what string, res *http.Response) *fault.Error {
 	}
 }
 
-// realmAllowed reports whether h's logins may be sent to u: https on its own domain, the same server where h itself is
-// plain HTTP, or a host that is configured.
+// realmAllowed reports whether h's logins may be sent to u.
 func realmAllowed(h *host, u *url.URL) bool {
-	name := strings.ToLower(u.Hostname())
-	if slices.ContainsFunc(h.conf.TokenRealms, func(r string) bool { return realmMatches(r, h.scheme, u) }) {
-		return true
-	}
-	if h.scheme == "http" {
-		return sameOrigin(u, &url.URL{Scheme: "http", Host: h.addr}) || u.Scheme == "https" && name == hostname(h.addr)
-	}
-	return u.Scheme == "https" && (name == strings.ToLower(hostname(h.addr)) || sameDomain(name, strings.ToLower(hostname(h.addr))))
-}
-
-// realmMatches reports whether a configured realm, a host[:port] or an URL, is u's server. Plain HTTP must be written
-// out, or be what the registry itself uses.
-func realmMatches(realm, scheme string, u *url.URL) bool {
-	if !strings.Contains(realm, "://") {
-		return (u.Scheme == "https" || u.Scheme == scheme) && strings.EqualFold(realm, u.Host)
-	}
-	r, err := url.Parse(realm)
-	return err == nil && sameOrigin(r, u)
-}
-
-// sameDomain reports whether two names lie under one that somebody registered (registry-1.docker.io, auth.docker.io).
-func sameDomain(a, b string) bool {
-	da, errA := publicsuffix.EffectiveTLDPlusOne(a)
-	db, errB := publicsuffix.EffectiveTLDPlusOne(b)
-	return errA == nil && errB == nil && da == db
+	return credentials.RealmAllowed(h.scheme, h.addr, u, h.conf.TokenRealms)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/blobd/blobd/credentials"
 	"github.com/blobd/blobd/internal/fault"
 	"github.com/blobd/blobd/internal/oci"
 )
@@ -252,7 +253,7 @@ func (d *download) judge(g *guard, c *call, res *http.Response) error {
 		return d.checkRest(c, res.Header)
 	}
 	discard(res)
-	e := g.refusal(c, res, sameOrigin(res.Request.URL, d.url))
+	e := g.refusal(c, res, credentials.SameOrigin(res.Request.URL, d.url))
 	switch e.Reason {
 	case fault.UpstreamForbidden:
 		e.Remedy = "blobd sends no login to an address: it must be one that everybody may read"

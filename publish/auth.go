@@ -109,7 +109,7 @@ func (a *authorizer) token(ctx context.Context, asked challenge) (string, time.D
 	if err != nil || asked.params["realm"] == "" {
 		return "", 0, fault.New(fault.UpstreamProtocol, "%s: it names no server for logins", what)
 	}
-	if !realmAllowed(a.host, realm) {
+	if !credentials.RealmAllowed(a.host.scheme, a.host.addr, realm, a.host.realms) {
 		return "", 0, fault.New(fault.AuthRealm, "%s: it sends logins to %s://%s, which is not its own domain", what, realm.Scheme, realm.Host).
 			Try("if that is right, add %s to the registry's token_realms in the config", realm.Host)
 	}

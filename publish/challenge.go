@@ -1,11 +1,8 @@
 package publish
 
 import (
-	"net/url"
 	"slices"
 	"strings"
-
-	"golang.org/x/net/publicsuffix"
 )
 
 // challenge is one way in which a registry asks who is calling (RFC 9110, 11.6.1).
@@ -68,34 +65,4 @@ func choose(list []challenge) (challenge, bool) {
 		}
 	}
 	return challenge{}, false
-}
-
-// realmAllowed reports whether h's logins may be sent to u: https on its own domain, the same server where h itself is
-// plain HTTP, or a host that is configured. It is the daemon's rule too.
-func realmAllowed(h *host, u *url.URL) bool {
-	name, own := strings.ToLower(u.Hostname()), strings.ToLower(hostname(h.addr))
-	switch {
-	case slices.ContainsFunc(h.realms, func(r string) bool { return realmMatches(r, h.scheme, u) }), h.own(u):
-		return true
-	case h.scheme == "http":
-		return u.Scheme == "https" && name == own
-	}
-	return u.Scheme == "https" && (name == own || sameDomain(name, own))
-}
-
-// realmMatches reports whether a configured realm, a host[:port] or an URL, is u's server. Plain HTTP must be written
-// out, or be what the registry itself uses.
-func realmMatches(realm, scheme string, u *url.URL) bool {
-	if !strings.Contains(realm, "://") {
-		return (u.Scheme == "https" || u.Scheme == scheme) && strings.EqualFold(realm, u.Host)
-	}
-	r, err := url.Parse(realm)
-	return err == nil && sameOrigin(r, u)
-}
-
-// sameDomain reports whether two names lie under one that somebody registered (registry-1.docker.io, auth.docker.io).
-func sameDomain(a, b string) bool {
-	da, errA := publicsuffix.EffectiveTLDPlusOne(a)
-	db, errB := publicsuffix.EffectiveTLDPlusOne(b)
-	return errA == nil && errB == nil && da == db
 }

@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/blobd/blobd/credentials"
 )
 
 // host is a registry and how to reach it.
@@ -59,7 +61,9 @@ func (h *host) url(path string, query url.Values) *url.URL {
 }
 
 // own reports whether u is the registry's own server, which may see its login.
-func (h *host) own(u *url.URL) bool { return sameOrigin(u, &url.URL{Scheme: h.scheme, Host: h.addr}) }
+func (h *host) own(u *url.URL) bool {
+	return credentials.SameOrigin(u, &url.URL{Scheme: h.scheme, Host: h.addr})
+}
 
 // checkRedirect follows reads, with the login only to the registry itself and never away from TLS. What writes is not
 // followed: its answer says what is wrong.
@@ -77,20 +81,6 @@ func (h *host) checkRedirect(req *http.Request, via []*http.Request) error {
 		req.Header.Del("Authorization")
 	}
 	return nil
-}
-
-func sameOrigin(a, b *url.URL) bool {
-	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && portOf(a) == portOf(b)
-}
-
-func portOf(u *url.URL) string {
-	switch p := u.Port(); {
-	case p != "":
-		return p
-	case u.Scheme == "https":
-		return "443"
-	}
-	return "80"
 }
 
 func hostname(addr string) string { return (&url.URL{Host: addr}).Hostname() }
