@@ -196,6 +196,9 @@ func (h *Host) Kill() error {
 	return nil
 }
 
+// HTTPAddr is where the daemon serves metrics, probes and the status page.
+func (h *Host) HTTPAddr() string { return h.http }
+
 // Get asks the daemon's HTTP address for a path.
 func (h *Host) Get(ctx context.Context, path string) (status int, body string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+h.http+path, nil)
