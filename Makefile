@@ -7,7 +7,8 @@ INTEROP     := test/interop
 TOOLS       := $(CURDIR)/.cache/bin
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# Twelve digits, so that a clone with fewer commits says the same.
+VERSION  ?= $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 LDFLAGS  := -X main.version=$(VERSION)
 
 # The race detector needs cgo, and so a C compiler.
@@ -108,4 +109,6 @@ chaos: race-note ## a model check: clients read through a daemon that everything
 
 .PHONY: clean
 clean: ## remove what the other targets made
-	rm -rf bin .cache
+	rm -rf bin dist .cache
+
+include deploy/install.mk

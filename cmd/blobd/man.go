@@ -56,7 +56,7 @@ func pageName(cmd *cobra.Command) string { return strings.ReplaceAll(cmd.Command
 
 // pageOf is the man page of a command, in the macros of man(7).
 func pageOf(cmd *cobra.Command, date time.Time) []byte {
-	var p page
+	var p manPage
 	fmt.Fprintf(&p, ".TH %s 1 %s \"blobd %s\" blobd\n",
 		strings.ToUpper(pageName(cmd)), date.Format(time.DateOnly), buildInfo().Version)
 	p.section("NAME")
@@ -77,15 +77,15 @@ func pageOf(cmd *cobra.Command, date time.Time) []byte {
 	return p.Bytes()
 }
 
-// page is a man page that is being written.
-type page struct{ bytes.Buffer }
+// manPage is one that is being written.
+type manPage struct{ bytes.Buffer }
 
-func (p *page) line(text string) { p.WriteString(text + "\n") }
+func (p *manPage) line(text string) { p.WriteString(text + "\n") }
 
-func (p *page) section(title string) { p.line(`.SH "` + title + `"`) }
+func (p *manPage) section(title string) { p.line(`.SH "` + title + `"`) }
 
 // prose writes paragraphs; those that are indented stay as they are.
-func (p *page) prose(text string) {
+func (p *manPage) prose(text string) {
 	for i, paragraph := range strings.Split(text, "\n\n") {
 		if i > 0 {
 			p.line(".PP")
@@ -98,13 +98,13 @@ func (p *page) prose(text string) {
 	}
 }
 
-func (p *page) lines(text string) {
+func (p *manPage) lines(text string) {
 	for line := range strings.Lines(text) {
 		p.line(escape(strings.TrimSpace(line)))
 	}
 }
 
-func (p *page) verbatim(text string) {
+func (p *manPage) verbatim(text string) {
 	p.line(".nf")
 	for line := range strings.Lines(text) {
 		p.line(escape(strings.TrimRight(line, "\n")))
@@ -112,7 +112,7 @@ func (p *page) verbatim(text string) {
 	p.line(".fi")
 }
 
-func (p *page) commands(cmd *cobra.Command) {
+func (p *manPage) commands(cmd *cobra.Command) {
 	if !cmd.HasAvailableSubCommands() {
 		return
 	}
@@ -126,7 +126,7 @@ func (p *page) commands(cmd *cobra.Command) {
 	}
 }
 
-func (p *page) options(title string, flags *pflag.FlagSet) {
+func (p *manPage) options(title string, flags *pflag.FlagSet) {
 	if !flags.HasAvailableFlags() {
 		return
 	}
@@ -152,7 +152,7 @@ func (p *page) options(title string, flags *pflag.FlagSet) {
 	})
 }
 
-func (p *page) seeAlso(cmd *cobra.Command) {
+func (p *manPage) seeAlso(cmd *cobra.Command) {
 	var names []string
 	if cmd.HasParent() {
 		names = append(names, pageName(cmd.Parent()))
