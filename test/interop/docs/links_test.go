@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -99,5 +101,40 @@ func TestAnchors(t *testing.T) {
 		if !got[want] {
 			t.Errorf("no %q in %v", want, got)
 		}
+	}
+}
+
+// TestNames: a test that a page names is one that there is, or begins the name of one, as for go test -run.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	var there []string
+	defined := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	cmd := exec.CommandContext(t.Context(), "git", "ls-files", "-co", "--exclude-standard", "*_test.go")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range strings.Fields(string(out)) {
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			continue // removed, and not committed yet
+		}
+		for _, m := range defined.FindAllStringSubmatch(string(text), -1) {
+			there = append(there, m[1])
+		}
+	}
+	named := regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`)
+	n := 0
+	for _, p := range pages(t) {
+		for _, name := range named.FindAllString(p.text, -1) {
+			n++
+			if !slices.ContainsFunc(there, func(test string) bool { return strings.HasPrefix(test, name) }) {
+				t.Errorf("%s names %s, which is no test", p.name, name)
+			}
+		}
+	}
+	if n < 50 {
+		t.Errorf("%d names of tests found", n)
 	}
 }
