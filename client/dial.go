@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/stats"
 
 	blobdv1 "github.com/blobd/blobd/api/proto/blobd/v1"
 	"github.com/blobd/blobd/api/wire"
@@ -65,6 +66,16 @@ func WithStartTimeout(timeout time.Duration) Option {
 	return func(d *dialer) { d.startTimeout = timeout }
 }
 
+// WithStatsHandler has h hear of every call. It is how a program that traces passes its traces on, with the handler of
+// OpenTelemetry:
+//
+//	client.Dial(ctx, client.WithStatsHandler(otelgrpc.NewClientHandler()))
+//
+// An Archive makes its calls in the context that it was pulled with, or that of WithContext.
+func WithStatsHandler(h stats.Handler) Option {
+	return func(d *dialer) { d.stats = append(d.stats, grpc.WithStatsHandler(h)) }
+}
+
 // Dial connects to the host's daemon: at $BLOBD_SOCKET when it is set, else to the user's own or else to the host's. The
 // connection stands when Dial returns; it is made anew when the daemon restarts.
 func Dial(ctx context.Context, opts ...Option) (*Client, error) {
@@ -80,7 +91,7 @@ func Dial(ctx context.Context, opts ...Option) (*Client, error) {
 	// A lost connection is made anew well before the second that gRPC would wait: the daemon is on this host, and its
 	// restart takes a fraction of that.
 	redial := backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second}
-	conn, err := grpc.NewClient("passthrough:///blobd",
+	conn, err := grpc.NewClient("passthrough:///blobd", append(d.stats,
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return d.next(ctx) }),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithInitialWindowSize(streamWindow),
@@ -92,7 +103,7 @@ func Dial(ctx context.Context, opts ...Option) (*Client, error) {
 		grpc.WithDisableRetry(), // the interceptors know when another try makes sense
 		grpc.WithUnaryInterceptor(d.unary),
 		grpc.WithStreamInterceptor(d.stream),
-	)
+	)...)
 	if err != nil {
 		return nil, errors.Join(err, first.Close())
 	}
@@ -123,6 +134,7 @@ func (c *Client) Admin() blobdv1.AdminServiceClient { return blobdv1.NewAdminSer
 type dialer struct {
 	paths        []string
 	startTimeout time.Duration
+	stats        []grpc.DialOption
 
 	mu     sync.Mutex // guards what follows
 	first  net.Conn   // what Dial connected, until gRPC asks for it

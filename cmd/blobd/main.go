@@ -19,5 +19,5 @@ func main() {
 // run is the whole program but for its process: it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	a := &app{stdout: stdout, stderr: stderr}
-	return a.run(ctx, args)
+	return a.run(passOnTrace(ctx, os.Getenv), args)
 }

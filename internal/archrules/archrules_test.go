@@ -37,11 +37,13 @@ var rooms = map[string][]string{
 	"metrics":               {},
 	"monitor":               {},
 	"monitor/page":          {"monitor"},
+	"tracing":               {},
 	"access":                {},
 	"config":                {},
 	"credentials":           {},
 	"api":                   {},
 	"internal":              {},
+	"internal/otlptest":     {},
 	"internal/docgen":       {"config"}, // writes pages of docs; nobody imports it
 	"test/faults":           {},         // tests alone
 }
@@ -50,20 +52,21 @@ var rooms = map[string][]string{
 var vocabulary = []string{"internal/oci", "internal/fault"}
 
 // testSupport is for tests alone: no room imports it, but for itself.
-var testSupport = []string{"internal/registrytest", "internal/faultregistry", "internal/archivetest", "internal/spintest", "internal/testneed", "client/clienttest", "cache/store/storetest"}
+var testSupport = []string{"internal/registrytest", "internal/faultregistry", "internal/archivetest", "internal/spintest", "internal/testneed", "internal/otlptest", "client/clienttest", "cache/store/storetest"}
 
 // foreign says, for libraries that must stay where they are, in which rooms.
 var foreign = map[string][]string{
 	"github.com/regclient/regclient": {"fetcher", "credentials"},
 	"github.com/prometheus":          {"metrics", "server", "cmd/blobd"},
+	"go.opentelemetry.io":            {"tracing", "internal/otlptest"},
 	"go.uber.org/zap":                {"server", "cmd/blobd"},
-	"google.golang.org/grpc":         {"api", "client", "client/clienttest", "server", "cmd/blobd"},
-	"google.golang.org/protobuf":     {"api", "client", "client/clienttest", "server", "cmd/blobd", "internal/docgen"},
+	"google.golang.org/grpc":         {"api", "client", "client/clienttest", "server", "tracing", "internal/otlptest", "cmd/blobd"},
+	"google.golang.org/protobuf":     {"api", "client", "client/clienttest", "server", "internal/otlptest", "cmd/blobd", "internal/docgen"},
 	"github.com/grpc-ecosystem":      {"server", "cmd/blobd"},
 	"github.com/spf13/cobra":         {"cmd/blobd"},
 	"github.com/dgraph-io/ristretto": {"cache"},
 	"github.com/olareg/olareg":       {"internal"},
-	"testing":                        {"internal", "client/clienttest", "cache/store/storetest"}, // test support
+	"testing":                        {"internal", "internal/otlptest", "client/clienttest", "cache/store/storetest"}, // test support
 }
 
 // TestImports holds the imports of every package, on every system that blobd is built for, against the tables above.
@@ -206,6 +209,11 @@ func TestRules(t *testing.T) {
 		{"cmd/blobd", module + "internal/registrytest", false},
 		{"internal/fault", module + "internal/vfs", false},
 		{"metrics", "go.uber.org/zap", false},
+		{"tracing", "go.opentelemetry.io/otel/trace", true},
+		{"tracing", module + "pullthrough", false},
+		{"pullthrough", "go.opentelemetry.io/otel/trace", false},
+		{"pullthrough", module + "tracing", false},
+		{"client", "go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc", false},
 	} {
 		if why := refused(c.from, roomOf(c.from), c.to); (why == "") != c.allowed {
 			t.Errorf("%s → %s: allowed %v, want %v: %s", c.from, c.to, why == "", c.allowed, why)
