@@ -107,6 +107,15 @@ chaos: race-note ## a model check: clients read through a daemon that everything
 	@cd $(INTEROP) && $(GO) build -o '$(TOOLS)/' ./chaos
 	@cd $(INTEROP) && '$(TOOLS)/chaos' -duration $(DURATION) $(if $(SEED),-seed $(SEED)) $(RACE)
 
+# Where the pictures of the status page go.
+SHOTS ?= $(CURDIR)/.cache/page
+
+.PHONY: page-shots
+page-shots: ## have Chromium draw the status page into SHOTS: four daemons, light and dark, desktop and phone
+	@mkdir -p '$(SHOTS)'
+	BLOBD_PAGE_SHOTS='$(abspath $(SHOTS))' $(GO) test -count=1 -run TestShots ./monitor/page
+	@echo '$(SHOTS)'
+
 .PHONY: clean
 clean: ## remove what the other targets made
 	rm -rf bin dist .cache

@@ -106,7 +106,7 @@ func TestWords(t *testing.T) {
 		{"no traffic", empty(), "traffic", []string{"over the last hour: nothing yet"}, nil},
 		{"flights", healthy(), "flights", []string{"ghcr.io/acme/website:latest tag 0s 1", "blocks 1m23s 3"}, nil},
 		{"no flights", quiet, "flights", []string{"Nothing is being fetched."}, nil},
-		{"registries", troubled(), "registries", []string{"ghcr.io answered 2 seconds ago failed 3 seconds ago : Get", "fails 44 of 105 failed in 5 minutes", "other not asked yet"}, nil},
+		{"registries", troubled(), "registries", []string{"ghcr.io answered 2 seconds ago failed 3 seconds ago : Get", "fails 44 of 105 failed in 5 minutes", "other all that are not in the configuration not asked yet"}, nil},
 		{"no registries", quiet, "registries", []string{"none was asked yet"}, nil},
 		{"errors", troubled(), "errors", []string{"3 seconds ago registry failed × 44 UPSTREAM_UNREACHABLE ghcr.io: connect", "Show all 13"}, nil},
 		{"no errors", healthy(), "errors", []string{"Nothing went wrong since the start."}, nil},
