@@ -138,3 +138,21 @@ func TestNames(t *testing.T) {
 		t.Errorf("%d names of tests found", n)
 	}
 }
+
+// TestFiles: a source file that a page names, with its folder, is there.
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	named := regexp.MustCompile("`((?:[a-z0-9_.-]+/)+[a-z0-9_.-]+\\.(?:go|sh|proto|svg|service|socket))`")
+	n := 0
+	for _, p := range pages(t) {
+		for _, m := range named.FindAllStringSubmatch(p.text, -1) {
+			n++
+			if _, err := os.Stat(filepath.Join(root, filepath.FromSlash(m[1]))); err != nil {
+				t.Errorf("%s names %s: %v", p.name, m[1], err)
+			}
+		}
+	}
+	if n < 10 {
+		t.Errorf("%d names of files found", n)
+	}
+}

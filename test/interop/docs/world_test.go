@@ -52,6 +52,13 @@ type world struct {
 // siteFile is what the web site of the pages has, at every address.
 var siteFile = []byte("\x00asm\x01\x00\x00\x00")
 
+// sudo runs blobd as whoever runs the test, and nothing else: a page must not change this machine.
+const sudo = `#!/bin/sh
+[ "$1" = blobd ] && exec "$@"
+echo "only blobd is run with sudo here: put this command on the list notRun" >&2
+exit 126
+`
+
 // wasm is a module of WebAssembly without anything in it.
 const wasm = "\x00asm\x01\x00\x00\x00"
 
@@ -93,7 +100,7 @@ func newWorld(t *testing.T) *world {
 		"/etc/blobd", filepath.Join(dir, "etc"),
 	)
 	w.files(t, map[string]string{
-		"bin/sudo":             "#!/bin/sh\nexec \"$@\"\n",
+		"bin/sudo":             sudo,
 		"bin/pass":             "#!/bin/sh\necho secret\n",
 		"work/token":           "secret\n",
 		"work/site/index.html": "<h1>one warm cache per host</h1>\n",
@@ -101,8 +108,8 @@ func newWorld(t *testing.T) *world {
 		"work/app.wasm":        wasm,
 		"work/spin.toml": "spin_manifest_version = 2\n[application]\nname = \"app\"\nversion = \"1.0.0\"\n" +
 			"[[trigger.http]]\nroute = \"/...\"\ncomponent = \"app\"\n[component.app]\nsource = \"app.wasm\"\n",
-		"etc/blobd.yaml": "max_size: 1GiB\n",
-		"run/keep":       "",
+		"etc/config.yaml": "max_size: 1GiB\n",
+		"run/keep":        "",
 	})
 	if err := os.Symlink(binary, filepath.Join(dir, "bin/blobd")); err != nil {
 		t.Fatal(err)
