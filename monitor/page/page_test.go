@@ -87,6 +87,8 @@ func TestWords(t *testing.T) {
 	quiet.Flights, quiet.Artifacts, quiet.Registries = nil, nil, nil
 	one := healthy()
 	one.Registries[0].State, one.Registries[0].Error = "failing", "no such host"
+	other := healthy()
+	other.Registries[2].State = "failing"
 	for _, c := range []struct {
 		name     string
 		snapshot monitor.Snapshot
@@ -99,6 +101,7 @@ func TestWords(t *testing.T) {
 		{"scanning", empty(), "state", []string{"All is well", "sizes may be too low"}, nil},
 		{"two problems", troubled(), "state", []string{"2 problems", "no space left", "The registry ghcr.io fails: Get"}, []string{"well"}},
 		{"one problem", one, "state", []string{"1 problem The registry docker.io fails: no such host"}, []string{"problems"}},
+		{"one of the other registries", other, "state", []string{"A registry that is not in the configuration fails"}, []string{"other"}},
 		{"ratios", healthy(), "caches", []string{"94.0 %", "1,200,000 looks", "1.7 MiB of 50 MiB", "48,112"}, []string{"switched off"}},
 		{"no looks", empty(), "caches", []string{"–", "0 looks"}, []string{" 0 %"}},
 		{"a cache that is off", troubled(), "caches", []string{"block parts of archives switched off"}, nil},
