@@ -32,6 +32,7 @@ type Request struct {
 	Path   string
 	Query  string
 	Range  string // the Range header
+	Trace  string // the traceparent header
 	Status int
 	Bytes  int64 // of the answer's body, as far as they were sent
 }
@@ -161,6 +162,7 @@ func (p *Proxy) Fault(f func(http.ResponseWriter, *http.Request) bool) {
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r := &Request{
 		Kind: KindOf(req), Method: req.Method, Path: req.URL.Path, Query: req.URL.RawQuery, Range: req.Header.Get("Range"),
+		Trace: req.Header.Get("Traceparent"),
 	}
 	p.mu.Lock()
 	p.requests = append(p.requests, r)
