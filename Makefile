@@ -23,7 +23,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## bin/blobd
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/blobd
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' -o bin/ ./cmd/blobd
 
 .PHONY: quickstart
 quickstart: ## see the whole idea work, on loopback and in a temporary folder

@@ -9,6 +9,9 @@ BASHDIR    ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR     ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR    ?= $(PREFIX)/share/fish/vendor_completions.d
 
+# Tests leave it out, to share what other builds have compiled.
+TRIMPATH ?= -trimpath
+
 NFPM := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.1
 
 # What is made twice from one commit is the same, with its dates.
@@ -26,7 +29,7 @@ dist: man completions sbom ## all that `make install` takes: the binary, man pag
 .PHONY: FORCE
 $(DIST)/blobd: FORCE
 	@mkdir -p '$(DIST)'
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o '$@' ./cmd/blobd
+	CGO_ENABLED=0 $(GO) build $(TRIMPATH) -buildvcs=auto -ldflags '$(LDFLAGS)' -o '$@' ./cmd/blobd
 
 # The tool is blobd with what writes the pages, for this machine whatever DIST is for.
 $(DIST)/tool: FORCE
