@@ -71,7 +71,7 @@ func WithStartTimeout(timeout time.Duration) Option {
 //
 //	client.Dial(ctx, client.WithStatsHandler(otelgrpc.NewClientHandler()))
 //
-// An Archive makes its calls in the context that it was pulled with, or that of WithContext.
+// An Archive makes its calls in the context of its WithContext.
 func WithStatsHandler(h stats.Handler) Option {
 	return func(d *dialer) { d.stats = append(d.stats, grpc.WithStatsHandler(h)) }
 }

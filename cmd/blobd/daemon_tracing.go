@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/net/http/httpguts"
 	"google.golang.org/grpc/stats"
 
 	"github.com/blobd/blobd/config"
@@ -47,6 +48,11 @@ func readHeaders(file string) (headers map[string]string, err error) {
 	}
 	if yaml.Unmarshal(text, &headers) != nil {
 		return nil, fmt.Errorf("%s is no YAML of names and values", file)
+	}
+	for name, value := range headers {
+		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+			return nil, fmt.Errorf("%s has a name or a value that no header can have", file)
+		}
 	}
 	return headers, nil
 }
