@@ -3,7 +3,7 @@
 // It promises:
 //   - Every set of labels exists, at zero, from the start; none is learned at run time. A registry that the
 //     configuration does not name is counted as "other".
-//   - Names and labels are a contract: see the list in the README, which dashboards and alerts are written against.
+//   - Names and labels are a contract: docs/metrics.md is made from them, and dashboards and alerts are written against them.
 //   - Each help text says what is counted and in which unit, and what a reader makes of it.
 //   - Counting never blocks: the methods are safe from any number of goroutines, and take no lock for long.
 //

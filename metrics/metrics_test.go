@@ -74,7 +74,7 @@ func TestContract(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got != strings.ReplaceAll(string(want), "\r\n", "\n") {
-		t.Errorf("the series at the start are not those of %s: if that is meant, run with -update and tell the README", golden)
+		t.Errorf("the series at the start are not those of %s: if that is meant, run with -update, and `make docs`", golden)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 var pages = map[string]func(root string) ([]byte, error){
 	"docs/configuration.md": configuration,
 	"docs/api.md":           api,
+	"docs/metrics.md":       exported,
 }
 
 func main() {

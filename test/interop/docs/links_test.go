@@ -156,3 +156,32 @@ func TestFiles(t *testing.T) {
 		t.Errorf("%d names of files found", n)
 	}
 }
+
+// TestMetricsPage: docs/metrics.md has every metric that a daemon exports from the start, and no page names another.
+func TestMetricsPage(t *testing.T) {
+	t.Parallel()
+	golden, err := os.ReadFile(filepath.Join(root, "metrics", "testdata", "series.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := read(t, []string{"docs/metrics.md"})[0].text
+	exported := map[string]bool{}
+	for line := range strings.Lines(string(golden)) {
+		name, _, _ := strings.Cut(line, "{")
+		for _, part := range []string{"_bucket", "_sum", "_count"} {
+			name = strings.TrimSuffix(name, part)
+		}
+		if !exported[name] && strings.HasPrefix(name, "blobd_") && !strings.Contains(page, "`"+name+"`") {
+			t.Errorf("docs/metrics.md lacks %s", name)
+		}
+		exported[name] = true
+	}
+	named := regexp.MustCompile(`\bblobd_[a-z0-9_]+\b`)
+	for _, p := range pages(t) {
+		for _, name := range named.FindAllString(prose(p.text), -1) {
+			if !exported[name] && !exported[strings.TrimSuffix(strings.TrimSuffix(name, "_bucket"), "_count")] {
+				t.Errorf("%s names %s, which a daemon does not export", p.name, name)
+			}
+		}
+	}
+}
