@@ -42,7 +42,7 @@ func (e *Event) sentence() string {
 	switch e.Kind {
 	case Pulled:
 		if e.Reference == "" {
-			return fmt.Sprintf("%d more artifacts were pulled", e.Count)
+			return "other artifacts were pulled too"
 		}
 		return whence(e.Source)
 	case Evicted:

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	blobdv1 "github.com/blobd/blobd/api/proto/blobd/v1"
+	"github.com/blobd/blobd/monitor"
 )
 
 func newCacheStatusCommand(a *app) *cobra.Command {
@@ -49,6 +50,10 @@ type jsonCache struct {
 	Entries int64  `json:"entries"`
 	Pinned  int64  `json:"pinned_bytes"`
 	Leased  int64  `json:"leased_bytes"`
+	jsonLooks
+	Ratio       *float64  `json:"hit_ratio"` // since the start; null where nobody looked
+	Recent      jsonLooks `json:"recent"`    // in the last five minutes
+	RecentRatio *float64  `json:"recent_hit_ratio"`
 }
 
 func describeCaches(r *blobdv1.StatusResponse) jsonCaches {
@@ -57,12 +62,21 @@ func describeCaches(r *blobdv1.StatusResponse) jsonCaches {
 		Artifacts: r.GetArtifacts(), Scanning: r.GetScanning(), Caches: []jsonCache{},
 	}
 	for _, c := range r.GetCaches() {
+		looks, recent := looksOf(c.GetLooks()), looksOf(c.GetRecentLooks())
 		out.Caches = append(out.Caches, jsonCache{
+			jsonLooks: jsonLooks(looks), Ratio: ratio(looks), Recent: jsonLooks(recent), RecentRatio: ratio(recent),
 			Name: c.GetName(), Path: c.GetPath(), Enabled: c.GetEnabled(), Bytes: c.GetBytes(), Limit: c.GetLimit(),
 			Entries: c.GetEntries(), Pinned: c.GetPinnedBytes(), Leased: c.GetLeasedBytes(),
 		})
 	}
 	return out
+}
+
+func ratio(l monitor.Looks) *float64 {
+	if r, ok := l.Ratio(); ok {
+		return &r
+	}
+	return nil
 }
 
 func (j jsonCaches) text(w io.Writer) {

@@ -88,7 +88,8 @@ Exit codes: 0 ok, 1 other, 2 usage, 3 not found, 4 denied, 5 integrity or policy
 	add(groupPublish, newPushCommand(a), newCopyCommand(a), newTagCommand(a), newReferrersCommand(a),
 		newLoginCommand(a), newLogoutCommand(a))
 	add(groupCache, newPrefetchCommand(a), newPinCommand(a), newUnpinCommand(a), newCacheCommand(a))
-	add(groupDaemon, newServeCommand(), newConfigCommand(), newStatusCommand(a), newHealthcheckCommand(a), newVersionCommand(a))
+	add(groupDaemon, newServeCommand(), newConfigCommand(), newStatusCommand(a), newTopCommand(a), newEventsCommand(a),
+		newHealthcheckCommand(a), newVersionCommand(a))
 	addManCommand(root)
 	return root
 }
