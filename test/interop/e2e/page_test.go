@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/blobd/blobd/internal/archivetest"
+	"github.com/blobd/blobd/test/interop/rig"
 )
 
 // shows waits until the status page has all these words; it may be some seconds old.
@@ -32,16 +33,27 @@ func (w *world) shows(words ...string) {
 	})
 }
 
-// TestPage: the status page of a real daemon tells what was pulled, what is wrong, and when that is over.
+// TestPage: the status page of a real daemon tells what was pulled, what is under way, and what is wrong.
 func TestPage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	w.shows("All is well", "No artifact yet", "Nothing is being fetched.", "Nothing went wrong since the start.")
 	push(t, w.reg.PushHost(), "acme/app:v1", archivetest.Options{}, file("a", 1, 300_000))
 	push(t, w.reg.PushHost(), "acme/late:v1", archivetest.Options{}, file("b", 2, 300_000))
+	push(t, w.reg.PushHost(), "acme/held:v1", archivetest.Options{}, file("c", 3, 300_000))
 	w.run("pull", "--all", w.ref("acme/app:v1"))
 	w.run("cat", w.ref("acme/app:v1"), "a")
 	w.shows("All is well", "<bdi>"+w.ref("acme/app")+"</bdi>", `<bdi class="tag">v1</bdi>`, ">answers<", "293 KiB")
+	w.run("pull", w.ref("acme/held:v1"))
+	w.reg.HoldAfter(1000)
+	read := make(chan rig.Result, 1)
+	go func() { read <- w.Run(t.Context(), "cat", w.ref("acme/held:v1"), "c") }()
+	w.shows("Fetches from registries that are under way", "the longest for")
+	w.reg.Release()
+	if r := <-read; r.Exit != 0 {
+		t.Fatalf("cat: exit code %d: %s", r.Exit, r.Stderr)
+	}
+	w.shows("Nothing is being fetched.")
 	w.reg.Stop()
 	if r := w.Run(t.Context(), "pull", w.ref("acme/late:v1")); r.Exit == 0 {
 		t.Fatal("a registry that is stopped has served an artifact")
