@@ -36,10 +36,41 @@ test: race-note ## every test that needs only Go, with the race detector where t
 	@failed=0; BLOBD_TEST_SKIPS=$$(mktemp); export BLOBD_TEST_SKIPS; \
 	$(GO) test -timeout 30m $(RACE) ./... || failed=1; \
 	$(if $(RACE),$(GO) test -run TestEveryCallFails ./cache/store || failed=1;) \
-	cd $(INTEROP) && $(GO) test -timeout 30m $(RACE) $$($(GO) list ./... | grep -v /e2e$$) || failed=1; \
+	cd $(INTEROP) && $(GO) test -timeout 30m $(RACE) $$($(GO) list ./... | grep -v -e /e2e$$ -e /container$$) || failed=1; \
 	BLOBD_TEST_RACE=$(RACE) $(GO) test -timeout 30m ./e2e || failed=1; \
 	sed 's/^/skipped: /' "$$BLOBD_TEST_SKIPS"; rm -f "$$BLOBD_TEST_SKIPS"; \
 	exit $$failed
+
+# With docker or podman, whichever is there. test/interop/container builds it too, from what is on this machine.
+ENGINE ?= $(firstword $(foreach e,docker podman,$(if $(shell command -v $e),$e)) docker)
+
+.PHONY: image
+image: ## the container image blobd:$(VERSION), with docker or podman (ENGINE=)
+	$(ENGINE) build $(if $(filter podman,$(notdir $(ENGINE))),--format docker) --build-arg VERSION='$(VERSION)' \
+		--build-arg COMMIT="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" -t 'blobd:$(VERSION)' .
+
+.PHONY: image-test
+image-test: ## build the image and run it in containers, as the manifests say (needs root, podman, runc, busybox-static)
+	cd $(INTEROP) && $(GO) test -count=1 -timeout 15m ./container
+
+.PHONY: k8s-test
+k8s-test: ## judge deploy/k8s with Kubernetes' types and its Pod Security evaluator (a cold build takes a minute or two)
+	cd test/k8s && $(GO) vet . && $(GO) test -timeout 15m .
+
+.PHONY: k8s-rendered
+k8s-rendered: ## write test/k8s/rendered, what kustomize makes of deploy/k8s
+	cd test/k8s && BLOBD_WRITE_RENDERED=1 $(GO) test -count=1 -run TestRendered .
+
+# Against the schemas of a Kubernetes release, made from its API description: hundreds of megabytes to load once.
+KUBERNETES  := v1.36.3
+KUBECONFORM := github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
+
+.PHONY: kubeconform
+kubeconform: ## hold test/k8s/rendered against the schemas of Kubernetes $(KUBERNETES)
+	GOBIN='$(TOOLS)' $(GO) install $(KUBECONFORM)
+	cd test/k8s && $(GO) run ./schemas -kubernetes $(KUBERNETES) -out '$(CURDIR)/.cache/schemas/$(KUBERNETES)'
+	'$(TOOLS)/kubeconform' -strict -summary -verbose -skip PodMonitor \
+		-schema-location '$(CURDIR)/.cache/schemas/$(KUBERNETES)/{{.ResourceKind}}{{.KindSuffix}}.json' test/k8s/rendered
 
 .PHONY: test-long
 test-long: race-note ## `make test`, and the tests of end to end that take minutes
@@ -78,6 +109,10 @@ docs: ## write the pages of docs that are made from the code
 .PHONY: check-docs
 check-docs: ## fail when such a page is stale
 	$(GO) run ./internal/docgen -check
+
+.PHONY: check-rules
+check-rules: ## check the rules for Prometheus, and run the cases of each (needs promtool)
+	cd deploy/prometheus && promtool check config prometheus.yml && promtool test rules recording_test.yml alerts_test.yml
 
 .PHONY: cross
 cross: ## build for every platform, and vet the tests on the other systems

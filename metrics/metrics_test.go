@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +76,38 @@ func TestContract(t *testing.T) {
 	}
 	if got != strings.ReplaceAll(string(want), "\r\n", "\n") {
 		t.Errorf("the series at the start are not those of %s: if that is meant, run with -update, and `make docs`", golden)
+	}
+}
+
+// TestHelp: a help text is whole sentences, one that says what is counted and one that says what that means.
+func TestHelp(t *testing.T) {
+	for _, f := range gather(t, fresh()) {
+		if help := f.GetHelp(); strings.HasPrefix(f.GetName(), "blobd_") && (len(help) < 60 || !strings.HasSuffix(help, ".")) {
+			t.Errorf("%s: %q", f.GetName(), help)
+		}
+	}
+}
+
+var metricName = regexp.MustCompile("`(blobd_[a-z_]+)`")
+
+// TestDocumented: docs/metrics.md has every metric, and no other.
+func TestDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]bool{}
+	for _, m := range metricName.FindAllSubmatch(page, -1) {
+		told[string(m[1])] = true
+	}
+	for _, f := range gather(t, fresh()) {
+		if name := f.GetName(); strings.HasPrefix(name, "blobd_") && !told[name] {
+			t.Errorf("%s is not in docs/metrics.md", name)
+		}
+		delete(told, f.GetName())
+	}
+	for name := range told {
+		t.Errorf("docs/metrics.md has %s, which there is not", name)
 	}
 }
 
