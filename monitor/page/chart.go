@@ -49,7 +49,8 @@ func (v view) Hits(cache string) chart {
 	if c.Line == "" {
 		c.Label = "not used in the last hour"
 	} else {
-		c.Label = fmt.Sprintf("hit ratio by minute over the last hour: from %.0f %% to %.0f %%", 100*low, 100*high)
+		whole := func(ratio float64) int { return int(100*ratio + 1e-9) } // 99.9 % is not all; 100*0.57 is a little less than 57
+		c.Label = fmt.Sprintf("hit ratio by minute over the last hour: from %d %% to %d %%", whole(low), whole(high))
 	}
 	return c
 }

@@ -156,11 +156,11 @@ func TestChart(t *testing.T) {
 		return monitor.Sample{Start: now.Add(-ago), Looks: map[string]monitor.Looks{"ref": {Hits: hits, Misses: misses}}}
 	}
 	s := monitor.Snapshot{At: now, Caches: []monitor.Cache{{Name: "ref", Enabled: true}}, History: []monitor.Sample{
-		sample(2*time.Hour, 1, 0), sample(58*time.Minute, 1, 0), sample(57*time.Minute, 1, 1), sample(56*time.Minute, 0, 0),
+		sample(2*time.Hour, 1, 0), sample(58*time.Minute, 999, 1), sample(57*time.Minute, 1, 1), sample(56*time.Minute, 0, 0),
 		sample(time.Second, 0, 7), sample(-time.Hour, 1, 0),
 	}}
 	svg := find(byID(t, open(t, s, "/"), "caches"), named("svg"))[0]
-	if got, want := attr(svg, "aria-label"), "hit ratio by minute over the last hour: from 0 % to 100 %"; got != want {
+	if got, want := attr(svg, "aria-label"), "hit ratio by minute over the last hour: from 0 % to 99 %"; got != want {
 		t.Errorf("in words it is %q, want %q", got, want)
 	}
 	paths := find(svg, named("path"))
