@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -64,6 +65,9 @@ const wasm = "\x00asm\x01\x00\x00\x00"
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	if runtime.GOOS == "windows" {
+		testneed.Missing(t, "it needs the shell of a unix")
+	}
 	bash := testneed.Command(t, "bash", "Debian package bash")
 	dir, err := os.MkdirTemp("", "blobd-") // t.TempDir's paths are too long for a socket
 	if err != nil {
