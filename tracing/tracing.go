@@ -15,18 +15,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
-	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"go.opentelemetry.io/otel/codes"
-	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
-	"google.golang.org/grpc/stats"
 
 	"github.com/blobd/blobd/internal/fault"
 )
@@ -99,18 +95,6 @@ func (t *Tracing) Close(ctx context.Context) error {
 	defer t.exporter.stop()
 	return t.provider.Shutdown(ctx)
 }
-
-// Server makes the spans of gRPC calls, in the trace that the caller named. Calls of other services, which are probes and
-// tools, make none.
-func (t *Tracing) Server() stats.Handler {
-	return otelgrpc.NewServerHandler(
-		otelgrpc.WithTracerProvider(t.provider), otelgrpc.WithMeterProvider(metricnoop.NewMeterProvider()),
-		otelgrpc.WithPropagators(t.propagator), otelgrpc.WithFilter(ours),
-	)
-}
-
-// ours reports whether a call is one of our services'.
-func ours(info *stats.RPCTagInfo) bool { return strings.HasPrefix(info.FullMethodName, "/blobd.v1.") }
 
 // failed says of a span why it failed: the reason and no words, which may name what is nobody else's business.
 func failed(span trace.Span, err error) {

@@ -5,6 +5,7 @@ package oci
 import (
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -29,13 +30,13 @@ type Reference struct {
 func ParseReference(s string) (Reference, error) {
 	named, err := reference.ParseNormalizedNamed(s)
 	if err != nil {
-		return Reference{}, fault.Wrap(fault.InvalidReference, err, "reference %q", s).
+		return Reference{}, fault.Wrap(fault.InvalidReference, err, "reference %q", withoutLogin(s)).
 			Try("write it as registry/repository:tag or registry/repository@sha256:…")
 	}
 	named = reference.TagNameOnly(named)
 	r := Reference{Registry: reference.Domain(named), Repository: reference.Path(named)}
 	if !validHost(r.Registry) {
-		return Reference{}, fault.New(fault.InvalidReference, "reference %q: it does not begin with a host[:port]", s).
+		return Reference{}, fault.New(fault.InvalidReference, "reference %q: it does not begin with a host[:port]", withoutLogin(s)).
 			Try("write it as registry/repository:tag or registry/repository@sha256:…")
 	}
 	if t, ok := named.(reference.Tagged); ok {
@@ -44,11 +45,27 @@ func ParseReference(s string) (Reference, error) {
 	if d, ok := named.(reference.Digested); ok {
 		r.Digest = d.Digest()
 		if err := r.Digest.Validate(); err != nil {
-			return Reference{}, fault.Wrap(fault.InvalidDigest, err, "reference %q", s).
+			return Reference{}, fault.Wrap(fault.InvalidDigest, err, "reference %q", withoutLogin(s)).
 				Try("use a whole sha256 or sha512 digest")
 		}
 	}
 	return r, nil
+}
+
+// withoutLogin is how messages name what is no reference: an address with a login in it, which somebody took for one, is
+// shown without the login, since messages go to logs.
+func withoutLogin(s string) string {
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok {
+		scheme, rest = "", s
+	} else {
+		scheme += "://"
+	}
+	first, _, _ := strings.Cut(rest, "/")
+	if at := strings.LastIndexByte(first, '@'); at >= 0 && len(first) < len(rest) {
+		return scheme + "…" + rest[at:]
+	}
+	return s
 }
 
 // validHost reports whether an URL can have this host: the library takes any hex digits for an IPv6 address, any digits
