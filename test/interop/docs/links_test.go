@@ -54,6 +54,17 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// TestIndex: docs/README.md leads to every page.
+func TestIndex(t *testing.T) {
+	t.Parallel()
+	index := read(t, []string{"docs/README.md"})[0].text
+	for _, p := range pages(t) {
+		if name, ok := strings.CutPrefix(p.name, "docs/"); ok && name != "README.md" && !strings.Contains(index, "]("+name+")") {
+			t.Errorf("docs/README.md does not lead to %s", name)
+		}
+	}
+}
+
 // prose is a page without its fenced blocks.
 func prose(text string) string {
 	var out strings.Builder
