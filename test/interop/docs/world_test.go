@@ -69,6 +69,7 @@ func newWorld(t *testing.T) *world {
 		testneed.Missing(t, "it needs the shell of a unix")
 	}
 	bash := testneed.Command(t, "bash", "Debian package bash")
+	testneed.Command(t, "curl", "Debian package curl")
 	dir, err := os.MkdirTemp("", "blobd-") // t.TempDir's paths are too long for a socket
 	if err != nil {
 		t.Fatal(err)
