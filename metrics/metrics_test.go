@@ -9,7 +9,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -85,29 +84,6 @@ func TestHelp(t *testing.T) {
 		if help := f.GetHelp(); strings.HasPrefix(f.GetName(), "blobd_") && (len(help) < 60 || !strings.HasSuffix(help, ".")) {
 			t.Errorf("%s: %q", f.GetName(), help)
 		}
-	}
-}
-
-var metricName = regexp.MustCompile("`(blobd_[a-z_]+)`")
-
-// TestDocumented: docs/metrics.md has every metric, and no other.
-func TestDocumented(t *testing.T) {
-	page, err := os.ReadFile("../docs/metrics.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	told := map[string]bool{}
-	for _, m := range metricName.FindAllSubmatch(page, -1) {
-		told[string(m[1])] = true
-	}
-	for _, f := range gather(t, fresh()) {
-		if name := f.GetName(); strings.HasPrefix(name, "blobd_") && !told[name] {
-			t.Errorf("%s is not in docs/metrics.md", name)
-		}
-		delete(told, f.GetName())
-	}
-	for name := range told {
-		t.Errorf("docs/metrics.md has %s, which there is not", name)
 	}
 }
 

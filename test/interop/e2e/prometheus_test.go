@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -162,6 +163,8 @@ func TestPrometheus(t *testing.T) {
 	p.is(`instance_cache:blobd_cache_hits:ratio_rate5m{cache="content",instance="`+target+`"}`, func(v float64) bool { return v > 0 && v < 1 })
 	p.is(`instance:blobd_served_bytes:rate5m`, func(v float64) bool { return v > 0 })
 
+	p.shows(readDashboard(t))
+
 	w.stop()
 	p.is(`up{job="blobd"}`, exactly(0))
 	p.is(`ALERTS{alertname="BlobdDown",alertstate="pending",severity="critical"}`, exactly(1))
@@ -199,4 +202,19 @@ func (p *prometheus) agrees(record, expr string) {
 		}
 		return true
 	})
+}
+
+// shows has every panel of the dashboard answered, with something where the query does not leave out what is as it should be.
+func (p *prometheus) shows(d dashboard) {
+	p.t.Helper()
+	mayBeEmpty := regexp.MustCompile(`> 0$|< 2\^62\)$`)
+	all := strings.NewReplacer("$job", ".+", "$instance", ".+")
+	for _, panel := range d.Panels {
+		for _, target := range panel.Targets {
+			points, err := p.query(all.Replace(grafana.Replace(target.Expr)), "")
+			if err != nil || len(points) == 0 && !mayBeEmpty.MatchString(target.Expr) {
+				p.t.Errorf("%s: %s: %d points, %v", panel.Title, target.Expr, len(points), err)
+			}
+		}
+	}
 }
