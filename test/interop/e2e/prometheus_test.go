@@ -135,11 +135,11 @@ func exactly(want float64) func(float64) bool {
 	return func(got float64) bool { return math.Abs(got-want) < 1e-9 }
 }
 
-// TestPrometheus has a real Prometheus scrape a real daemon: it is up, the hit ratio is what was read, the recording rules say the
-// same, and the alert on a daemon that is down is pending once it is.
+// TestPrometheus has a real Prometheus scrape a real daemon: it is up, the hit ratio is what was read, the recording rules
+// and the dashboard have answers, and trouble brings the alert that is there for it, which has not come before.
 func TestPrometheus(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setup{})
+	w := newWorld(t, setup{config: "ttl: {default: 1ms}\n"})
 	target := w.HTTPAddr()
 	p := startPrometheus(t, target)
 	p.is(`up{job="blobd"}`, exactly(1))
@@ -165,9 +165,28 @@ func TestPrometheus(t *testing.T) {
 
 	p.shows(readDashboard(t))
 
+	alert := func(name, state, labels string) {
+		t.Helper()
+		p.is(fmt.Sprintf(`ALERTS{alertname=%q,alertstate=%q,instance=%q%s}`, name, state, target, labels), exactly(1))
+	}
+	if quiet, err := p.query("ALERTS", ""); err != nil || len(quiet) > 0 {
+		t.Errorf("before there is trouble: %v, %v", quiet, err)
+	}
+	w.reg.Stop()
+	w.reads(content(f), "cat", w.ref("acme/app:v1"), "f")
+	alert("BlobdServingStale", "pending", `,severity="warning"`)
+	for _, name := range everyFile(t, filepath.Join(w.Cache(), "content")) {
+		if err := flip(name, .5); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := w.Run(t.Context(), "cache", "verify"); r.Exit != 5 {
+		t.Errorf("verify: %+v", r)
+	}
+	alert("BlobdCorruptEntries", "firing", `,cache="content"`)
 	w.stop()
 	p.is(`up{job="blobd"}`, exactly(0))
-	p.is(`ALERTS{alertname="BlobdDown",alertstate="pending",severity="critical"}`, exactly(1))
+	alert("BlobdDown", "pending", `,severity="critical"`)
 }
 
 // agrees waits until the rule's last value is what its expression comes to at that time: a scrape that was not in yet when the
