@@ -132,8 +132,9 @@ func TestGo(t *testing.T) {
 func wrap(body string) string {
 	var out strings.Builder
 	out.WriteString("package example\n")
+	code := regexp.MustCompile(`(?m)\s//.*$`).ReplaceAllString(body, "")
 	for name, path := range imports {
-		if name == "context" || regexp.MustCompile(`\b`+name+`\.`).MatchString(body) {
+		if name == "context" || regexp.MustCompile(`\b`+name+`\.`).MatchString(code) {
 			fmt.Fprintf(&out, "import %q\n", path)
 		}
 	}
