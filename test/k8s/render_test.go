@@ -2,6 +2,7 @@ package k8s
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	"sigs.k8s.io/json"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
@@ -55,7 +57,13 @@ func render(t *testing.T, dir string) (objects []any, text []byte) {
 			t.Fatalf("%s: no type for %s", dir, kind)
 		}
 		object := reflect.New(kinds[kind]).Interface()
-		if err := yaml.UnmarshalStrict(raw, object); err != nil {
+		// As the API does, which knows no two ways to write a key; yaml.UnmarshalStrict takes either case.
+		text, err := yaml.YAMLToJSONStrict(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		strict, err := json.UnmarshalStrict(text, object)
+		if err := errors.Join(append(strict, err)...); err != nil {
 			t.Errorf("%s: %s %s: %v", dir, kind, r.GetName(), err)
 		}
 		objects = append(objects, object)
