@@ -160,7 +160,7 @@ func (g *guard) judge(ctx context.Context, cancel context.CancelCauseFunc, c *ca
 		}
 	case status == http.StatusUnauthorized && own:
 		c.denied = true
-		g.session.challenged.Store(c)
+		g.session.asking.Store(c)
 		discard(res)
 		cancel(nil)
 		res.Header.Del("Retry-After")

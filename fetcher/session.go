@@ -30,9 +30,9 @@ type session struct {
 	reg        *reg.Reg
 	gate       gate
 	worked     atomic.Bool // the login was accepted at least once: the host answered yes, or that there is no such thing
-	// challenged is a call that was asked who it is, until it ends: the next login is on its behalf, or on that of another
-	// one that was asked at the same time. regclient takes no context to a login.
-	challenged atomic.Pointer[call]
+	// asking is the call that began last, or that was asked last who it is, until it ends: a login, to which regclient takes
+	// no context, is on its behalf, or on that of another one under way.
+	asking atomic.Pointer[call]
 
 	mu        sync.Mutex // guards what follows
 	loginErr  *fault.Error
@@ -157,7 +157,8 @@ func (s *session) send(ctx context.Context, c *call) (io.Closer, error) {
 	began := time.Now()
 	ctx = withCall(ctx, c)
 	c.ctx = ctx
-	defer s.challenged.CompareAndSwap(c, nil)
+	s.asking.Store(c)
+	defer s.asking.CompareAndSwap(c, nil) // it may hold a large manifest
 	var err error
 	var closer io.Closer
 	switch {
@@ -190,9 +191,9 @@ func (s *session) send(ctx context.Context, c *call) (io.Closer, error) {
 	return nil, err
 }
 
-// onBehalf is the context of the call that a login is for, as far as that is known. It may have ended.
+// onBehalf is the context of a call that a login is for.
 func (s *session) onBehalf() context.Context {
-	if c := s.challenged.Load(); c != nil {
+	if c := s.asking.Load(); c != nil {
 		return c.ctx
 	}
 	return context.Background()

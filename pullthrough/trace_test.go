@@ -49,13 +49,13 @@ func (b *book) Joined(caller, flight context.Context) {
 	b.joined = append(b.joined, fmt.Sprint(caller.Value(nameKey{}), " → ", flight.Value(nameKey{})))
 }
 
-// flights are those that began since the last call, sorted; all of them have landed with errors as fails says.
-func (b *book) flights(t *testing.T, fails func(error) bool) (all []string) {
+// flights are those that began since the last call, sorted; all of them have landed as they should.
+func (b *book) flights(t *testing.T, lands func(error) bool) (all []string) {
 	t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for what, err := range b.landed {
-		if fails(err) != (err != nil) {
+		if !lands(err) {
 			t.Errorf("%s landed with %v", what, err)
 		}
 	}
@@ -67,7 +67,7 @@ func (b *book) flights(t *testing.T, fails func(error) bool) (all []string) {
 	return all
 }
 
-func never(error) bool { return false }
+func well(err error) bool { return err == nil }
 
 // A tracer hears of each flight once: who began it, what it is for, how it ended, and who joined it; flights begin others
 // in their own name.
@@ -77,11 +77,11 @@ func TestTracer(t *testing.T) {
 	b.Trace(traced)
 	files := []archivetest.File{{Path: "large", Data: random(1, 300_000)}, {Path: "small", Data: random(2, 1000)}}
 	manifest := b.up.push("v1", files, archivetest.Options{Zstd: true})
-	expect := func(when string, fails func(error) bool, want ...string) {
+	expect := func(when string, lands func(error) bool, want ...string) {
 		t.Helper()
 		b.rest()
 		slices.Sort(want)
-		if got := traced.flights(t, fails); !slices.Equal(got, want) {
+		if got := traced.flights(t, lands); !slices.Equal(got, want) {
 			t.Errorf("%s: began\n\t%q, want\n\t%q", when, got, want)
 		}
 	}
@@ -90,7 +90,7 @@ func TestTracer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expect("a pull", never, "puller → tag "+repo+":v1", fmt.Sprintf("puller → manifest %s@%s", repo, manifest),
+	expect("a pull", well, "puller → tag "+repo+":v1", fmt.Sprintf("puller → manifest %s@%s", repo, manifest),
 		fmt.Sprintf("puller → index %s@%s", repo, manifest))
 
 	entry, err := a.Tree.Lookup("large")
@@ -113,14 +113,14 @@ func TestTracer(t *testing.T) {
 	b.ledger.await("joins", 1)
 	open()
 	readers.Wait()
-	expect("two readers", never, fmt.Sprintf("first → content %s", digest.FromBytes(files[0].Data)), "content → blocks "+blob.String())
+	expect("two readers", well, fmt.Sprintf("first → content %s", digest.FromBytes(files[0].Data)), "content → blocks "+blob.String())
 	if want := []string{"second → content"}; !slices.Equal(traced.joined, want) {
 		t.Errorf("joined: %q, want %q", traced.joined, want)
 	}
 
 	read("warm", "large")
 	readers.Wait()
-	expect("a warm read", never)
+	expect("a warm read", well)
 
 	denied := fault.New(fault.UpstreamForbidden, "no")
 	b.up.set(func(u *upstream) { u.fail = func(string) error { return denied } })

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/goleak"
 
 	"github.com/blobd/blobd/fetcher"
@@ -175,6 +176,24 @@ func TestSampleNothing(t *testing.T) {
 	}
 	if got := req.Header.Get("Traceparent"); !strings.HasSuffix(got, "-00") {
 		t.Errorf("the registry is told %q, want that it is not kept", got)
+	}
+}
+
+// A flight is kept when the call that began it is, whatever the share.
+func TestFlightsGoWithTheirCaller(t *testing.T) {
+	for sample, flags := range map[float64]trace.TraceFlags{0: trace.FlagsSampled, 1: 0} {
+		c := otlptest.New(t)
+		tr := newTracing(t, tracing.Options{Endpoint: c.GRPC, Sample: sample})
+		caller := trace.ContextWithRemoteSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{
+			TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: flags, Remote: true,
+		}))
+		flight, land := tr.Flight(t.Context(), caller, "tag", "a/b:c")
+		tr.Request(flight, request(t, "https://a.example/x"), "a.example", "tag")(200, 1, nil)
+		land(nil)
+		end(t, tr)
+		if want := 2 * int(flags); len(c.Spans()) != want {
+			t.Errorf("a share of %v, a caller with flags %v: want %d spans, got\n%s", sample, flags, want, otlptest.List(c.Spans()))
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -52,6 +53,32 @@ func TestTraceOfAGoProgram(t *testing.T) {
 		if i < 0 || c.Spans()[i].Trace != span.SpanContext().TraceID().String() {
 			t.Errorf("%s is not in the program's trace:\n%s", call, otlptest.List(c.Spans()))
 		}
+	}
+}
+
+// Of a call that fails the span tells the reason, which says what to look for, and nothing of the message.
+func TestTraceOfAFailure(t *testing.T) {
+	c := otlptest.New(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := l.Addr().String() + "/acme/app:v1"
+	l.Close() // so that nobody is there
+	td := startTest(t, shortDir(t), fmt.Sprintf("tracing: {endpoint: %q}\n", c.GRPC))
+	_, err = td.dial(t).Pull(t.Context(), ref)
+	if err == nil || !strings.Contains(err.Error(), "can't reach") {
+		t.Fatalf("a pull from nowhere: %v", err)
+	}
+	td.end(t)
+	for _, name := range []string{"blobd.v1.BlobdService/Pull", "flight tag", "HEAD tag"} {
+		i := slices.IndexFunc(c.Spans(), func(s *otlptest.Span) bool { return s.Name == name })
+		if i < 0 || c.Spans()[i].Failed != "UPSTREAM_UNREACHABLE" {
+			t.Errorf("%s does not say why it failed:\n%s", name, otlptest.List(c.Spans()))
+		}
+	}
+	if strings.Contains(c.Raw(), "can't reach") {
+		t.Error("the words of an error came along")
 	}
 }
 
