@@ -14,6 +14,9 @@ import (
 // words are what queries may name: metrics, with their labels and the values that these have.
 type words map[string]map[string][]string
 
+// nameLabel is the label that has a metric's name.
+const nameLabel = "__name__"
+
 // targets are labels that Prometheus gives to all that it scrapes. Their values are the operator's.
 var targets = []string{"instance", "job"}
 
@@ -26,12 +29,12 @@ func wordsOf(w *world) words {
 		if err != nil {
 			w.t.Fatalf("%s: %v", s, err)
 		}
-		name := series.Get(labels.MetricName)
+		name := series.Get(nameLabel)
 		if known[name] == nil {
 			known[name] = map[string][]string{}
 		}
 		series.Range(func(l labels.Label) {
-			if l.Name != labels.MetricName && !slices.Contains(known[name][l.Name], l.Value) {
+			if l.Name != nameLabel && !slices.Contains(known[name][l.Name], l.Value) {
 				known[name][l.Name] = append(known[name][l.Name], l.Value)
 			}
 		})
@@ -70,7 +73,7 @@ func (known words) checkSelector(s *parser.VectorSelector) (wrong []string) {
 		return []string{fmt.Sprintf("no metric %q", s.Name)}
 	}
 	for _, m := range s.LabelMatchers {
-		if m.Name == labels.MetricName || slices.Contains(targets, m.Name) {
+		if m.Name == nameLabel || slices.Contains(targets, m.Name) {
 			continue
 		}
 		alternatives := []string{m.Value}
