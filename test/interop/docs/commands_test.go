@@ -16,6 +16,8 @@ var notRun = []struct{ begins, why, tried string }{
 	{"journalctl ", "needs systemd as the first process", "not at all"},
 	{"systemd-sysusers ", "makes a user of this machine", "in test/interop/service, with a root of its own"},
 	{"systemd-tmpfiles ", "makes folders of this machine", "in test/interop/service, with a root of its own"},
+	{"docker ", "takes a minute, and root", "TestPage of test/interop/container types them, with podman"},
+	{"kubectl ", "needs a cluster", "what it sends is judged by test/k8s, and run by test/interop/container"},
 	{"usermod ", "changes users of this machine", "not at all"},
 }
 
