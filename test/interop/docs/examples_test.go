@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/blobd/blobd/internal/testneed"
 )
 
 // kinds are the kinds of fenced blocks that pages have, and what is done with each.
@@ -19,7 +21,7 @@ var kinds = map[string]string{
 	"json":    "read",
 	"":        "nothing: what somebody sees",
 	"ini":     "nothing: an excerpt of a unit, which the tests of deploy/systemd hold",
-	"promql":  "nothing: the tests of deploy/prometheus run queries",
+	"promql":  "parsed",
 	"mermaid": "nothing: a picture",
 }
 
@@ -75,6 +77,47 @@ func TestJSON(t *testing.T) {
 				t.Errorf("%s:%d: no JSON", p.name, b.line)
 			}
 		}
+	}
+}
+
+// TestPromQL has Prometheus parse every query; a blank line ends one.
+func TestPromQL(t *testing.T) {
+	t.Parallel()
+	promtool := testneed.Command(t, "promtool", "Debian package prometheus")
+	type rule struct {
+		Record string `json:"record"`
+		Expr   string `json:"expr"`
+	}
+	type group struct {
+		Name  string `json:"name"`
+		Rules []rule `json:"rules"`
+	}
+	var groups []group
+	for _, p := range pages(t) {
+		for _, b := range p.blocks {
+			if b.kind != "promql" {
+				continue
+			}
+			g := group{Name: fmt.Sprintf("%s:%d", p.name, b.line)}
+			for query := range strings.SplitSeq(b.text(), "\n\n") {
+				g.Rules = append(g.Rules, rule{fmt.Sprintf("query%d", len(g.Rules)), query})
+			}
+			groups = append(groups, g)
+		}
+	}
+	if len(groups) == 0 {
+		t.Skip("no page has a query")
+	}
+	rules, err := json.Marshal(map[string]any{"groups": groups}) // which is YAML too
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "rules.yml")
+	if err := os.WriteFile(file, rules, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), promtool, "check", "rules", file).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

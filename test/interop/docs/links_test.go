@@ -168,31 +168,60 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// TestMetricsPage: docs/metrics.md has every metric that a daemon exports from the start, and no page names another.
-func TestMetricsPage(t *testing.T) {
+// TestMetricNames: every metric of ours that a page names is one that a daemon exports from the start, or that a recording
+// rule makes.
+func TestMetricNames(t *testing.T) {
 	t.Parallel()
+	there := map[string]bool{}
 	golden, err := os.ReadFile(filepath.Join(root, "metrics", "testdata", "series.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	page := read(t, []string{"docs/metrics.md"})[0].text
-	exported := map[string]bool{}
 	for line := range strings.Lines(string(golden)) {
 		name, _, _ := strings.Cut(line, "{")
-		for _, part := range []string{"_bucket", "_sum", "_count"} {
-			name = strings.TrimSuffix(name, part)
-		}
-		if !exported[name] && strings.HasPrefix(name, "blobd_") && !strings.Contains(page, "`"+name+"`") {
-			t.Errorf("docs/metrics.md lacks %s", name)
-		}
-		exported[name] = true
+		there[name] = true
+		there[name+"_bucket"] = true // of a histogram
 	}
-	named := regexp.MustCompile(`\bblobd_[a-z0-9_]+\b`)
+	rules, err := os.ReadFile(filepath.Join(root, "deploy", "prometheus", "recording.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`record: (\S+)`).FindAllStringSubmatch(string(rules), -1) {
+		there[m[1]] = true
+	}
+	named := regexp.MustCompile(`\b(?:[a-z_]+:)?blobd_[a-z0-9_]+(?::[a-z0-9_]+)?`)
+	n := 0
 	for _, p := range pages(t) {
-		for _, name := range named.FindAllString(prose(p.text), -1) {
-			if !exported[name] && !exported[strings.TrimSuffix(strings.TrimSuffix(name, "_bucket"), "_count")] {
-				t.Errorf("%s names %s, which a daemon does not export", p.name, name)
+		for _, name := range named.FindAllString(p.text, -1) {
+			n++
+			if !there[name] {
+				t.Errorf("%s names %s, which nobody exports", p.name, name)
 			}
 		}
+	}
+	if n < 50 {
+		t.Errorf("%d names of metrics found", n)
+	}
+}
+
+// TestRunbooks: addresses of pages in rules, dashboards, units and code lead to a heading that there is.
+func TestRunbooks(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), "git", "grep", "--untracked", "-hoE", `blob/main/[A-Za-z0-9_/.-]+\.md(#[a-z0-9-]+)?`)
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	addresses := strings.Fields(string(out))
+	for _, address := range addresses {
+		name, fragment, _ := strings.Cut(strings.TrimPrefix(address, "blob/main/"), "#")
+		text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(name)))
+		if err != nil || fragment != "" && !anchorsOf(prose(string(text)))[fragment] {
+			t.Errorf("%s leads nowhere: %v", address, err)
+		}
+	}
+	if len(addresses) < 5 {
+		t.Errorf("addresses: %q", addresses)
 	}
 }
