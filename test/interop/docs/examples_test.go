@@ -39,8 +39,10 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// foreign finds keys at the top of YAML that is for another program.
-var foreign = regexp.MustCompile(`(?m)^(apiVersion|scrape_configs|groups|receivers|services|resources):`)
+// foreign finds, at the top of YAML, keys that are for another program: Kubernetes and Kustomize, whose manifests the tests
+// of test/k8s hold, and Prometheus.
+var foreign = regexp.MustCompile(`\A\s*(apiVersion|env|volumeMounts|configMapGenerator|patches|resources|components|` +
+	`scrape_configs|groups|receivers):`)
 
 // onThisHost puts users of this host in the place of those that pages name.
 var onThisHost = strings.NewReplacer("admin_users: [deploy]", "admin_users: [root]")
