@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"bytes"
+	"errors"
 	"maps"
 	"os"
 	"os/exec"
@@ -128,4 +130,32 @@ func TestMetricsOfState(t *testing.T) {
 	}
 	reload("no_such_key: 1\n", 0)
 	reload(config, 1)
+}
+
+// TestReadyMetric: while calls under way are let end, the daemon is not ready, and says so.
+func TestReadyMetric(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	f := file("f", 1, 3*mib)
+	push(t, w.reg.PushHost(), "acme/app:v1", archivetest.Options{}, f)
+	w.reg.HoldAfter(mib)
+	cat := w.Command(t.Context(), "cat", w.ref("acme/app:v1"), "f")
+	var out bytes.Buffer
+	cat.Stdout = &out
+	if err := cat.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the read is under way", func() bool { return w.metric("blobd_flights") > 0 && w.reg.Counts().Bytes >= mib })
+	if got := w.metric("blobd_ready"); got != 1 {
+		t.Errorf("blobd_ready is %v while it serves", got)
+	}
+	if err := w.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "blobd_ready says 0", func() bool { return w.metric("blobd_ready") == 0 })
+	w.reg.Release()
+	if err := errors.Join(cat.Wait(), w.AwaitExit(within)); err != nil {
+		t.Error(err)
+	}
+	same(t, "the read", out.Bytes(), content(f))
 }
