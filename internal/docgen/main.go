@@ -39,8 +39,8 @@ func run(root string, names []string, check bool) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		file := filepath.Join(root, name)
-		if old, err := os.ReadFile(file); err == nil && bytes.Equal(old, page) {
-			continue
+		if old, err := os.ReadFile(file); err == nil && bytes.Equal(bytes.ReplaceAll(old, []byte("\r\n"), []byte("\n")), page) {
+			continue // whatever ends lines in this checkout
 		}
 		if check {
 			stale = append(stale, fmt.Errorf("%s is stale: run `make docs` and commit what it wrote", name))

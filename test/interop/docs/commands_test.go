@@ -10,15 +10,15 @@ import (
 var notRun = []struct{ begins, why, tried string }{
 	{"make ", "takes minutes, or writes into this machine", "continuous integration runs the targets that are in .ci/run"},
 	{"blobd login registry.example", "asks a person at a terminal", "with --password-stdin it is run here; TestLoginCommand of cmd/blobd"},
-	{"dpkg -i", "installs into this machine", "the tests of test/interop/service look into the package"},
-	{"rpm -U", "installs into this machine", "the tests of test/interop/service look into the package"},
-	{"systemctl ", "needs systemd as the first process", "systemd-analyze and systemd-socket-activate, in test/interop/service"},
-	{"journalctl ", "needs systemd as the first process", "not at all"},
-	{"systemd-sysusers ", "makes a user of this machine", "in test/interop/service, with a root of its own"},
-	{"systemd-tmpfiles ", "makes folders of this machine", "in test/interop/service, with a root of its own"},
+	{"dpkg -i", "installs into this machine", "TestPackages of test/interop/service, on a system of its own"},
+	{"rpm -U", "installs into this machine", "TestPackages of test/interop/service, on a system of its own"},
+	{"systemctl ", "needs systemd as the first process", "TestService of test/interop/service, under a systemd of its own"},
+	{"journalctl ", "needs systemd as the first process", "TestService of test/interop/service, under a systemd of its own"},
+	{"systemd-sysusers ", "makes a user of this machine", "TestService of test/interop/service, under a systemd of its own"},
+	{"systemd-tmpfiles ", "makes folders of this machine", "TestService of test/interop/service, under a systemd of its own"},
 	{"docker ", "takes a minute, and root", "TestPage of test/interop/container types them, with podman"},
 	{"kubectl ", "needs a cluster", "what it sends is judged by test/k8s, and run by test/interop/container"},
-	{"usermod ", "changes users of this machine", "not at all"},
+	{"usermod ", "changes users of this machine", "TestService of test/interop/service, under a systemd of its own"},
 }
 
 // TestCommands types every command of every page.

@@ -145,6 +145,13 @@ func TestNames(t *testing.T) {
 			}
 		}
 	}
+	for _, c := range notRun {
+		for _, name := range named.FindAllString(c.tried, -1) {
+			if !slices.Contains(there, name) {
+				t.Errorf("the list of what is not run names %s, which is no test", name)
+			}
+		}
+	}
 	if n < 50 {
 		t.Errorf("%d names of tests found", n)
 	}
