@@ -11,7 +11,7 @@ var notRun = []struct{ begins, why, tried string }{
 	{"make ", "takes minutes, or writes into this machine", "continuous integration runs the targets that are in .ci/run"},
 	{"blobd login registry.example", "asks a person at a terminal", "with --password-stdin it is run here; TestLoginCommand of cmd/blobd"},
 	{"dpkg -i", "installs into this machine", "TestPackages of test/interop/service, on a system of its own"},
-	{"rpm -U", "installs into this machine", "TestPackages of test/interop/service, on a system of its own"},
+	{"rpm -U", "installs into this machine", "TestPackages of test/interop/service compares what is in it with the other package"},
 	{"systemctl ", "needs systemd as the first process", "TestService of test/interop/service, under a systemd of its own"},
 	{"journalctl ", "needs systemd as the first process", "TestService of test/interop/service, under a systemd of its own"},
 	{"systemd-sysusers ", "makes a user of this machine", "TestService of test/interop/service, under a systemd of its own"},
