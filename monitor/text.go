@@ -14,16 +14,29 @@ const maxText = 600
 
 // tidy makes a text fit for a line of a terminal or a page, whatever registries and callers wrote into it.
 func tidy(s string) string {
-	s = strings.Map(func(r rune) rune {
+	rest := ""
+	if len(s) > maxText {
+		s, rest = strings.ToValidUTF8(s[:maxText], ""), "…"
+	}
+	if ascii(s) {
+		return s + rest
+	}
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) && r != utf8.RuneError {
 			return r
 		}
 		return ' '
-	}, s)
-	if len(s) <= maxText {
-		return strings.TrimSpace(s)
+	}, s)) + rest
+}
+
+// ascii reports whether s is printable ASCII, as nearly every text is.
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
 	}
-	return strings.TrimSpace(strings.ToValidUTF8(s[:maxText], "")) + "…"
+	return true
 }
 
 // isError reports whether an event tells of something that went wrong.
