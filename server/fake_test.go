@@ -47,6 +47,9 @@ type domain struct {
 	prefetch  func(ctx context.Context, progress func(pullthrough.Progress)) error
 	verify    func(progress func(done, total, bytes int64), found func(cache, key, why string)) error
 	artifacts []pullthrough.ArtifactInfo
+	status    pullthrough.Status
+	steps     []pullthrough.Step // of a pull, where they are not those of resolution
+	fresh     bool
 }
 
 // newDomain holds files; empty folders there are none.
@@ -81,7 +84,11 @@ func (d *domain) Pull(ctx context.Context, principal, _ string, o pullthrough.Op
 			return nil, err
 		}
 	}
-	return &pullthrough.Archive{Resolution: resolution(), Tree: d.tree, StoredSize: 77}, nil
+	res := resolution()
+	if d.steps != nil {
+		res.Steps, res.Stale = d.steps, !d.fresh
+	}
+	return &pullthrough.Archive{Resolution: res, Tree: d.tree, StoredSize: 77}, nil
 }
 
 func (d *domain) Manifest(ctx context.Context, principal, _ string, o pullthrough.Options) (pullthrough.Resolution, []byte, error) {
@@ -179,7 +186,7 @@ func (f *memFile) fill(p []byte) (int, error) {
 	return n, nil
 }
 
-func (d *domain) Status() pullthrough.Status { return pullthrough.Status{} }
+func (d *domain) Status() pullthrough.Status { return d.status }
 
 func (d *domain) Artifacts(context.Context) []pullthrough.ArtifactInfo { return d.artifacts }
 
