@@ -44,6 +44,11 @@ type message struct {
 	Fields        []field
 }
 
+// Explained reports whether something is said of any field.
+func (m message) Explained() bool {
+	return slices.ContainsFunc(m.Fields, func(f field) bool { return f.Comment != "" })
+}
+
 type field struct {
 	Name, Type, Comment string
 	Number              int
@@ -148,7 +153,11 @@ func used(m protoreflect.MethodDescriptor) []protoreflect.MessageDescriptor {
 	for i := 0; i < len(found); i++ {
 		fields := found[i].Fields()
 		for j := range fields.Len() {
-			inner := fields.Get(j).Message()
+			field := fields.Get(j)
+			if field.IsMap() {
+				field = field.MapValue()
+			}
+			inner := field.Message()
 			if inner != nil && inner.ParentFile() == m.ParentFile() && !slices.Contains(found, inner) {
 				found = append(found, inner)
 			}

@@ -161,15 +161,19 @@ func (x *Step) GetSource() string {
 type Resolution struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// registry/repository@digest: use it to stay with the artifact that was resolved.
-	Reference    string `protobuf:"bytes,1,opt,name=reference,proto3" json:"reference,omitempty"`
-	Digest       string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
-	MediaType    string `protobuf:"bytes,3,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	Reference string `protobuf:"bytes,1,opt,name=reference,proto3" json:"reference,omitempty"`
+	// Of the manifest, as algorithm:hex.
+	Digest string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	// The manifest's.
+	MediaType string `protobuf:"bytes,3,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	// What the manifest says that the artifact is; of an older one, the type of its config.
 	ArtifactType string `protobuf:"bytes,4,opt,name=artifact_type,json=artifactType,proto3" json:"artifact_type,omitempty"`
 	// The registry could not be asked: this is the tag's last known digest.
 	Stale bool `protobuf:"varint,5,opt,name=stale,proto3" json:"stale,omitempty"`
 	// How long ago the registry last confirmed the tag; 0s for a reference by digest.
-	Age           *durationpb.Duration `protobuf:"bytes,6,opt,name=age,proto3" json:"age,omitempty"`
-	Steps         []*Step              `protobuf:"bytes,7,rep,name=steps,proto3" json:"steps,omitempty"`
+	Age *durationpb.Duration `protobuf:"bytes,6,opt,name=age,proto3" json:"age,omitempty"`
+	// One for each of ref, manifest and index, in this order.
+	Steps         []*Step `protobuf:"bytes,7,rep,name=steps,proto3" json:"steps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -308,7 +312,8 @@ func (x *PullRequest) GetOptions() *ReadOptions {
 type PullResponse struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Resolution *Resolution            `protobuf:"bytes,1,opt,name=resolution,proto3" json:"resolution,omitempty"`
-	Files      int64                  `protobuf:"varint,2,opt,name=files,proto3" json:"files,omitempty"`
+	// Folders don't count.
+	Files int64 `protobuf:"varint,2,opt,name=files,proto3" json:"files,omitempty"`
 	// Bytes of all files, uncompressed.
 	Size int64 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
 	// Bytes of the artifact's blobs, as the registry holds them.
@@ -376,14 +381,17 @@ func (x *PullResponse) GetStoredSize() int64 {
 }
 
 type Entry struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Path      string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	Directory bool                   `protobuf:"varint,2,opt,name=directory,proto3" json:"directory,omitempty"`
-	Size      int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From the root of the archive.
+	Path      string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Directory bool   `protobuf:"varint,2,opt,name=directory,proto3" json:"directory,omitempty"`
+	// Uncompressed; 0 for a folder.
+	Size int64 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
 	// Permission bits.
-	Mode     uint32                 `protobuf:"varint,4,opt,name=mode,proto3" json:"mode,omitempty"`
-	Uid      uint32                 `protobuf:"varint,5,opt,name=uid,proto3" json:"uid,omitempty"`
-	Gid      uint32                 `protobuf:"varint,6,opt,name=gid,proto3" json:"gid,omitempty"`
+	Mode uint32 `protobuf:"varint,4,opt,name=mode,proto3" json:"mode,omitempty"`
+	Uid  uint32 `protobuf:"varint,5,opt,name=uid,proto3" json:"uid,omitempty"`
+	Gid  uint32 `protobuf:"varint,6,opt,name=gid,proto3" json:"gid,omitempty"`
+	// Absent for a folder.
 	Modified *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=modified,proto3" json:"modified,omitempty"`
 	// Of the uncompressed bytes, as algorithm:hex; empty where the archive names none.
 	Digest string `protobuf:"bytes,8,opt,name=digest,proto3" json:"digest,omitempty"`
@@ -603,7 +611,8 @@ type ListRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Reference string                 `protobuf:"bytes,1,opt,name=reference,proto3" json:"reference,omitempty"`
 	// Empty is the root.
-	Path          string       `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// The whole tree below path.
 	Recursive     bool         `protobuf:"varint,3,opt,name=recursive,proto3" json:"recursive,omitempty"`
 	Options       *ReadOptions `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -725,7 +734,8 @@ type ReadFileRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Reference string                 `protobuf:"bytes,1,opt,name=reference,proto3" json:"reference,omitempty"`
 	Path      string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
-	Offset    int64                  `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	// Where to begin; past the end it is OUT_OF_RANGE.
+	Offset int64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
 	// Absent: to the end. A length that passes the end is cut there.
 	Length  *int64       `protobuf:"varint,4,opt,name=length,proto3,oneof" json:"length,omitempty"`
 	Options *ReadOptions `protobuf:"bytes,5,opt,name=options,proto3" json:"options,omitempty"`
@@ -924,10 +934,12 @@ func (x *ReadFileSummary) GetSteps() []*Step {
 
 // ReadFileResponse's data field is first and alone in its message, so that a server can send it without copying.
 type ReadFileResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
-	Header        *ReadFileHeader        `protobuf:"bytes,2,opt,name=header,proto3" json:"header,omitempty"`
-	Summary       *ReadFileSummary       `protobuf:"bytes,3,opt,name=summary,proto3" json:"summary,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Data  []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// In the first message only.
+	Header *ReadFileHeader `protobuf:"bytes,2,opt,name=header,proto3" json:"header,omitempty"`
+	// In the last message only.
+	Summary       *ReadFileSummary `protobuf:"bytes,3,opt,name=summary,proto3" json:"summary,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1036,9 +1048,10 @@ func (x *FetchManifestRequest) GetOptions() *ReadOptions {
 }
 
 type FetchManifestResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Resolution    *Resolution            `protobuf:"bytes,1,opt,name=resolution,proto3" json:"resolution,omitempty"`
-	Manifest      []byte                 `protobuf:"bytes,2,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Resolution *Resolution            `protobuf:"bytes,1,opt,name=resolution,proto3" json:"resolution,omitempty"`
+	// Byte for byte as the registry holds it, and checked against the digest.
+	Manifest      []byte `protobuf:"bytes,2,opt,name=manifest,proto3" json:"manifest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1159,8 +1172,9 @@ type PrefetchResponse struct {
 	BytesDone  int64 `protobuf:"varint,4,opt,name=bytes_done,json=bytesDone,proto3" json:"bytes_done,omitempty"`
 	BytesTotal int64 `protobuf:"varint,5,opt,name=bytes_total,json=bytesTotal,proto3" json:"bytes_total,omitempty"`
 	// Files that the cache could not keep; they were read all the same.
-	FilesUnkept   int64 `protobuf:"varint,6,opt,name=files_unkept,json=filesUnkept,proto3" json:"files_unkept,omitempty"`
-	Done          bool  `protobuf:"varint,7,opt,name=done,proto3" json:"done,omitempty"`
+	FilesUnkept int64 `protobuf:"varint,6,opt,name=files_unkept,json=filesUnkept,proto3" json:"files_unkept,omitempty"`
+	// This is the last message.
+	Done          bool `protobuf:"varint,7,opt,name=done,proto3" json:"done,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1354,7 +1368,8 @@ func (x *FetchURLHeader) GetSize() int64 {
 
 type FetchURLSummary struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Size  int64                  `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"`
+	// Of the whole file.
+	Size int64 `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"`
 	// One step, "content".
 	Steps         []*Step `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1513,10 +1528,12 @@ func (x *StatusRequest) GetListArtifacts() bool {
 
 // Looks counts looks into a cache. What was neither hit nor miss (a bypass, an error) is in other.
 type Looks struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Hits          int64                  `protobuf:"varint,1,opt,name=hits,proto3" json:"hits,omitempty"`
-	Misses        int64                  `protobuf:"varint,2,opt,name=misses,proto3" json:"misses,omitempty"`
-	Other         int64                  `protobuf:"varint,3,opt,name=other,proto3" json:"other,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Answered from the cache, with a stale tag or a remembered "not found" too.
+	Hits int64 `protobuf:"varint,1,opt,name=hits,proto3" json:"hits,omitempty"`
+	// Not there.
+	Misses        int64 `protobuf:"varint,2,opt,name=misses,proto3" json:"misses,omitempty"`
+	Other         int64 `protobuf:"varint,3,opt,name=other,proto3" json:"other,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1577,13 +1594,17 @@ type CacheStatus struct {
 	// "ref", "manifest", "index", "content", "block" or "memory".
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Folder; empty for memory.
-	Path        string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
-	Enabled     bool   `protobuf:"varint,3,opt,name=enabled,proto3" json:"enabled,omitempty"`
-	Bytes       int64  `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	Limit       int64  `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
-	Entries     int64  `protobuf:"varint,6,opt,name=entries,proto3" json:"entries,omitempty"`
-	PinnedBytes int64  `protobuf:"varint,7,opt,name=pinned_bytes,json=pinnedBytes,proto3" json:"pinned_bytes,omitempty"`
-	LeasedBytes int64  `protobuf:"varint,8,opt,name=leased_bytes,json=leasedBytes,proto3" json:"leased_bytes,omitempty"`
+	Path    string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	Enabled bool   `protobuf:"varint,3,opt,name=enabled,proto3" json:"enabled,omitempty"`
+	// What it takes now, on disk or, for memory, in memory.
+	Bytes int64 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// What it may take.
+	Limit   int64 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	Entries int64 `protobuf:"varint,6,opt,name=entries,proto3" json:"entries,omitempty"`
+	// What of it belongs to pinned artifacts.
+	PinnedBytes int64 `protobuf:"varint,7,opt,name=pinned_bytes,json=pinnedBytes,proto3" json:"pinned_bytes,omitempty"`
+	// What of it is being read, and so stays.
+	LeasedBytes int64 `protobuf:"varint,8,opt,name=leased_bytes,json=leasedBytes,proto3" json:"leased_bytes,omitempty"`
 	// Since the start.
 	Looks *Looks `protobuf:"bytes,9,opt,name=looks,proto3" json:"looks,omitempty"`
 	// In the last five minutes.
@@ -1749,12 +1770,14 @@ func (x *Served) GetBytes() int64 {
 // Sample is one minute.
 type Sample struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
+	// The minute's first second.
 	Start *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
 	// By the name of the cache.
 	Looks         map[string]*Looks `protobuf:"bytes,2,rep,name=looks,proto3" json:"looks,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	ServedBytes   int64             `protobuf:"varint,3,opt,name=served_bytes,json=servedBytes,proto3" json:"served_bytes,omitempty"`
 	UpstreamBytes int64             `protobuf:"varint,4,opt,name=upstream_bytes,json=upstreamBytes,proto3" json:"upstream_bytes,omitempty"`
-	Errors        int64             `protobuf:"varint,5,opt,name=errors,proto3" json:"errors,omitempty"`
+	// Events that say that something is wrong.
+	Errors        int64 `protobuf:"varint,5,opt,name=errors,proto3" json:"errors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1830,9 +1853,11 @@ type Flight struct {
 	// "tag", "manifest", "index", "content" or "blocks"; more may come.
 	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	// The reference, digest or address that is fetched.
-	What          string                 `protobuf:"bytes,2,opt,name=what,proto3" json:"what,omitempty"`
-	Since         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
-	Callers       int32                  `protobuf:"varint,4,opt,name=callers,proto3" json:"callers,omitempty"`
+	What string `protobuf:"bytes,2,opt,name=what,proto3" json:"what,omitempty"`
+	// When it began.
+	Since *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	// How many wait for it.
+	Callers       int32 `protobuf:"varint,4,opt,name=callers,proto3" json:"callers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1906,9 +1931,11 @@ type RegistryStatus struct {
 	LastOk    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=last_ok,json=lastOk,proto3" json:"last_ok,omitempty"`
 	LastError *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
 	// What the last error was.
-	Error    string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
-	Requests int64  `protobuf:"varint,6,opt,name=requests,proto3" json:"requests,omitempty"`
-	Bytes    int64  `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Error string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	// Since the start.
+	Requests int64 `protobuf:"varint,6,opt,name=requests,proto3" json:"requests,omitempty"`
+	// That came from it since the start.
+	Bytes int64 `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	// Requests of the last five minutes that were answered, and that failed.
 	RecentGood    int64 `protobuf:"varint,8,opt,name=recent_good,json=recentGood,proto3" json:"recent_good,omitempty"`
 	RecentBad     int64 `protobuf:"varint,9,opt,name=recent_bad,json=recentBad,proto3" json:"recent_bad,omitempty"`
@@ -2139,13 +2166,18 @@ type StatusResponse struct {
 	Socket   string                 `protobuf:"bytes,4,opt,name=socket,proto3" json:"socket,omitempty"`
 	CacheDir string                 `protobuf:"bytes,5,opt,name=cache_dir,json=cacheDir,proto3" json:"cache_dir,omitempty"`
 	// Everything on disk that counts against the limit, temp files too.
-	Bytes     int64          `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	Limit     int64          `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`
-	DiskFree  int64          `protobuf:"varint,8,opt,name=disk_free,json=diskFree,proto3" json:"disk_free,omitempty"`
-	MinFree   int64          `protobuf:"varint,9,opt,name=min_free,json=minFree,proto3" json:"min_free,omitempty"`
-	Caches    []*CacheStatus `protobuf:"bytes,10,rep,name=caches,proto3" json:"caches,omitempty"`
-	Artifacts int64          `protobuf:"varint,11,opt,name=artifacts,proto3" json:"artifacts,omitempty"`
-	Flights   int64          `protobuf:"varint,12,opt,name=flights,proto3" json:"flights,omitempty"`
+	Bytes int64 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// max_size.
+	Limit int64 `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Of the disk with the least to spare.
+	DiskFree int64 `protobuf:"varint,8,opt,name=disk_free,json=diskFree,proto3" json:"disk_free,omitempty"`
+	// What is to be left free of it.
+	MinFree int64          `protobuf:"varint,9,opt,name=min_free,json=minFree,proto3" json:"min_free,omitempty"`
+	Caches  []*CacheStatus `protobuf:"bytes,10,rep,name=caches,proto3" json:"caches,omitempty"`
+	// How many the catalogue knows.
+	Artifacts int64 `protobuf:"varint,11,opt,name=artifacts,proto3" json:"artifacts,omitempty"`
+	// How many fetches are under way.
+	Flights int64 `protobuf:"varint,12,opt,name=flights,proto3" json:"flights,omitempty"`
 	// The scan of the folders after a start goes on.
 	Scanning bool `protobuf:"varint,13,opt,name=scanning,proto3" json:"scanning,omitempty"`
 	// What is wrong now, a sentence each; empty when all is well.
@@ -2401,7 +2433,8 @@ type Artifact struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Registry   string                 `protobuf:"bytes,1,opt,name=registry,proto3" json:"registry,omitempty"`
 	Repository string                 `protobuf:"bytes,2,opt,name=repository,proto3" json:"repository,omitempty"`
-	Digest     string                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Of the manifest.
+	Digest string `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
 	// Tags that resolved to it when last checked.
 	Tags         []string `protobuf:"bytes,4,rep,name=tags,proto3" json:"tags,omitempty"`
 	ArtifactType string   `protobuf:"bytes,5,opt,name=artifact_type,json=artifactType,proto3" json:"artifact_type,omitempty"`
@@ -2409,8 +2442,9 @@ type Artifact struct {
 	// Bytes of all files, uncompressed.
 	Size int64 `protobuf:"varint,7,opt,name=size,proto3" json:"size,omitempty"`
 	// Bytes on disk that this artifact names, shared ones too.
-	Cached        int64                  `protobuf:"varint,8,opt,name=cached,proto3" json:"cached,omitempty"`
-	Pinned        bool                   `protobuf:"varint,9,opt,name=pinned,proto3" json:"pinned,omitempty"`
+	Cached int64 `protobuf:"varint,8,opt,name=cached,proto3" json:"cached,omitempty"`
+	Pinned bool  `protobuf:"varint,9,opt,name=pinned,proto3" json:"pinned,omitempty"`
+	// When somebody last asked for it.
 	LastUsed      *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=last_used,json=lastUsed,proto3" json:"last_used,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2688,11 +2722,13 @@ func (x *Kept) GetBytes() int64 {
 }
 
 type PruneResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	FreedEntries  int64                  `protobuf:"varint,1,opt,name=freed_entries,json=freedEntries,proto3" json:"freed_entries,omitempty"`
-	FreedBytes    int64                  `protobuf:"varint,2,opt,name=freed_bytes,json=freedBytes,proto3" json:"freed_bytes,omitempty"`
-	Kept          []*Kept                `protobuf:"bytes,3,rep,name=kept,proto3" json:"kept,omitempty"`
-	Bytes         int64                  `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	FreedEntries int64                  `protobuf:"varint,1,opt,name=freed_entries,json=freedEntries,proto3" json:"freed_entries,omitempty"`
+	// On disk; with dry_run, what would come free.
+	FreedBytes int64   `protobuf:"varint,2,opt,name=freed_bytes,json=freedBytes,proto3" json:"freed_bytes,omitempty"`
+	Kept       []*Kept `protobuf:"bytes,3,rep,name=kept,proto3" json:"kept,omitempty"`
+	// What all caches hold now.
+	Bytes         int64 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3009,10 +3045,13 @@ func (*VerifyRequest) Descriptor() ([]byte, []int) {
 }
 
 type Corruption struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Cache         string                 `protobuf:"bytes,1,opt,name=cache,proto3" json:"cache,omitempty"`
-	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
-	Why           string                 `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in CacheStatus.
+	Cache string `protobuf:"bytes,1,opt,name=cache,proto3" json:"cache,omitempty"`
+	// What of it was damaged.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// A sentence for people.
+	Why           string `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3069,12 +3108,14 @@ func (x *Corruption) GetWhy() string {
 }
 
 type VerifyResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	EntriesDone   int64                  `protobuf:"varint,1,opt,name=entries_done,json=entriesDone,proto3" json:"entries_done,omitempty"`
-	EntriesTotal  int64                  `protobuf:"varint,2,opt,name=entries_total,json=entriesTotal,proto3" json:"entries_total,omitempty"`
-	BytesDone     int64                  `protobuf:"varint,3,opt,name=bytes_done,json=bytesDone,proto3" json:"bytes_done,omitempty"`
-	Corruptions   []*Corruption          `protobuf:"bytes,4,rep,name=corruptions,proto3" json:"corruptions,omitempty"`
-	Done          bool                   `protobuf:"varint,5,opt,name=done,proto3" json:"done,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	EntriesDone  int64                  `protobuf:"varint,1,opt,name=entries_done,json=entriesDone,proto3" json:"entries_done,omitempty"`
+	EntriesTotal int64                  `protobuf:"varint,2,opt,name=entries_total,json=entriesTotal,proto3" json:"entries_total,omitempty"`
+	BytesDone    int64                  `protobuf:"varint,3,opt,name=bytes_done,json=bytesDone,proto3" json:"bytes_done,omitempty"`
+	// Those found since the last message.
+	Corruptions []*Corruption `protobuf:"bytes,4,rep,name=corruptions,proto3" json:"corruptions,omitempty"`
+	// This is the last message.
+	Done          bool `protobuf:"varint,5,opt,name=done,proto3" json:"done,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
