@@ -27,7 +27,7 @@ func TestSidecar(t *testing.T) {
 	reg.Fault(g.check)
 	files := map[string][]byte{}
 	var list []archivetest.File
-	for i, size := range []int64{100_000, 200_000, 300_000, 400_000, 500_000, 600_000, 4 * mib, 8 * mib} {
+	for i, size := range []int64{100_000, 200_000, 300_000, 400_000, 500_000, 600_000, 4 * mib, 8 * mib, 8 * mib} {
 		f := archivetest.File{Path: "f" + strconv.Itoa(i), Content: archivetest.Random(uint64(i), size)}
 		files[f.Path] = archivetest.Bytes(f.Content)
 		list = append(list, f)
@@ -40,7 +40,6 @@ func TestSidecar(t *testing.T) {
 	pod, config := readManifest(t, "example", "Deployment")
 	k := newKubelet(t, e, pod, config)
 	disk := smallDisk(t, k.volume("blobd-cache"))
-	k.setSecret(dockerConfig(reg.Host(), "first"))
 	read := func(path string) { k.reads(files[path], ref, path) }
 
 	step(t, "before the start", func() {
@@ -49,6 +48,8 @@ func TestSidecar(t *testing.T) {
 	step(t, "start, wait, read", func() {
 		k.launch()
 		k.await()
+		k.fails(4, "cat", ref, "f0")
+		k.setSecret(dockerConfig(reg.Host(), "first")) // which is optional, and may come late
 		read("f0")
 		if err := k.probe(k.daemon.Readiness); err != nil {
 			t.Error(err)
@@ -103,6 +104,15 @@ func TestSidecar(t *testing.T) {
 		k.fails(7, "cat", ref, "f5")
 		k.alive()
 	})
+	step(t, "a crash", func() {
+		k.restart()
+		reg.Reset()
+		read("f0")
+		if n := reg.Counts().Total(); n != 0 {
+			t.Errorf("what was cached costs %d requests after a crash: %+v", n, reg.Requests())
+		}
+	})
+	running = k.state()
 	step(t, "the disk is full", func() {
 		disk.fill(t)
 		defer disk.free(t)
@@ -113,15 +123,6 @@ func TestSidecar(t *testing.T) {
 	if now := k.state(); now != running {
 		t.Errorf("the container was restarted: %+v, then %+v", running, now)
 	}
-
-	step(t, "a crash", func() {
-		k.restart()
-		reg.Reset()
-		read("f0")
-		if n := reg.Counts().Total(); n != 0 {
-			t.Errorf("what was cached costs %d requests after a crash", n)
-		}
-	})
 	step(t, "drain: a read that ends in time", func() {
 		reg.Throttle(2 * mib)
 		r := k.readWhile(reg, ref, "f6", func() {
@@ -140,14 +141,14 @@ func TestSidecar(t *testing.T) {
 		k.await()
 		reg.HoldAfter(mib)
 		defer reg.Release()
-		r := k.readWhile(reg, ref, "f7", func() {
+		r := k.readWhile(reg, ref, "f8", func() {
 			if exit := k.stop(); exit != "0" {
 				t.Errorf("blobd ended with %s", exit)
 			}
 		})
-		if r.exit != 6 || !strings.HasPrefix(lastLine(r.stderr), "blobd: ") || len(r.stdout) >= len(files["f7"]) ||
-			!bytes.HasPrefix(files["f7"], r.stdout) {
-			t.Errorf("exit code %d, %d bytes of %d: %q", r.exit, len(r.stdout), len(files["f7"]), r.stderr)
+		if r.exit != 6 || !strings.HasPrefix(lastLine(r.stderr), "blobd: ") || len(r.stdout) >= len(files["f8"]) ||
+			!bytes.HasPrefix(files["f8"], r.stdout) {
+			t.Errorf("exit code %d, %d bytes of %d: %q", r.exit, len(r.stdout), len(files["f8"]), r.stderr)
 		}
 		t.Logf("cut after %d bytes: %s", len(r.stdout), lastLine(r.stderr))
 	})
