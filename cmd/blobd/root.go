@@ -52,6 +52,7 @@ func newRootCommand(a *app) *cobra.Command {
 		Long: `blobd keeps one warm cache of registry content per host and serves it to every process there.
 
 A REF is registry/repository[:tag][@digest]. Data goes to stdout, everything else to stderr.
+What a command has the daemon do is in the trace that $TRACEPARENT names.
 
 Exit codes: 0 ok, 1 other, 2 usage, 3 not found, 4 denied, 5 integrity or policy, 6 daemon unreachable,
 7 upstream unavailable, 8 time-out, 9 local overload.`,
