@@ -24,6 +24,8 @@ func TestStandardVariablesOfTracing(t *testing.T) {
 		{"ours wins", []string{base, traces, overHTTP, "BLOBD_TRACING_ENDPOINT=http://c", "BLOBD_TRACING_PROTOCOL=grpc"}, "http://c", "grpc"},
 		{"our endpoint, their protocol", []string{base, overHTTP, "BLOBD_TRACING_ENDPOINT=http://c"}, "http://c", "http"},
 		{"switched off", []string{base, traces, "OTEL_SDK_DISABLED=true"}, "", "grpc"},
+		{"no traces", []string{base, traces, "OTEL_TRACES_EXPORTER=none"}, "", "grpc"},
+		{"traces by OTLP", []string{base, "OTEL_TRACES_EXPORTER=otlp"}, "http://a:4318", "grpc"},
 		{"a protocol alone", []string{"OTEL_EXPORTER_OTLP_PROTOCOL=http/json"}, "", "grpc"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

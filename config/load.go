@@ -135,8 +135,9 @@ func (d *decoder) collector(env environ, t *Tracing) {
 		return true
 	}
 	const endpoint, protocol = "tracing.endpoint", "tracing.protocol"
-	base := false
-	if env.get("OTEL_SDK_DISABLED") != "true" && !take(endpoint, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &t.Endpoint) {
+	base, exporter := false, env.get("OTEL_TRACES_EXPORTER")
+	wanted := env.get("OTEL_SDK_DISABLED") != "true" && (exporter == "" || exporter == "otlp")
+	if wanted && !take(endpoint, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &t.Endpoint) {
 		base = take(endpoint, "OTEL_EXPORTER_OTLP_ENDPOINT", &t.Endpoint)
 	}
 	if t.Endpoint == "" {

@@ -28,7 +28,7 @@ import (
 )
 
 const (
-	// queueSize bounds the spans that wait for the collector: some 2 MiB. A cold read makes ten, so it is what two hundred
+	// queueSize bounds the spans that wait for the collector: a few MiB. A cold read makes ten, so it is what two hundred
 	// of them make before the next batch goes.
 	queueSize = 2048
 	// batchDelay is how old a span gets before it goes, where there are too few for a whole batch: who looks for a trace

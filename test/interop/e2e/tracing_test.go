@@ -241,4 +241,8 @@ func TestTraceWithoutCollector(t *testing.T) {
 	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("the end took %v", took)
 	}
+	said := strings.Count(w.Log(), `"level":"warn"`)
+	if lost := strings.Contains(w.Log(), "the last spans are lost"); !lost || said > 3 {
+		t.Errorf("the log complains %d times, of spans that are lost: %v", said, lost)
+	}
 }
