@@ -1,3 +1,5 @@
+//go:build linux
+
 package container
 
 import (
@@ -31,6 +33,9 @@ func TestNode(t *testing.T) {
 	k.launch("--cpus", "1")
 	k.await()
 	k.alive()
+	if _, err := e.run(t.Context(), "healthcheck", "run", k.name); err != nil { // the image's own
+		t.Error(err)
+	}
 	hasNoRights(t, k, k.state())
 	keepsToItsLimits(t, k, min(runtime.NumCPU(), 2)) // Go takes no less than two
 
