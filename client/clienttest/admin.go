@@ -78,3 +78,10 @@ func (a admin) Verify(r *blobdv1.VerifyRequest, stream grpc.ServerStreamingServe
 	}
 	return a.daemon.Admin.Verify(r, stream)
 }
+
+func (a admin) WatchEvents(r *blobdv1.WatchEventsRequest, stream grpc.ServerStreamingServer[blobdv1.WatchEventsResponse]) error {
+	if a.daemon.Admin == nil {
+		return errAdminOnly
+	}
+	return a.daemon.Admin.WatchEvents(r, stream)
+}

@@ -15,9 +15,14 @@ type column struct {
 // leastFlexible is how narrow a flexible column gets at most.
 const leastFlexible = 8
 
-// grid aligns rows below their titles, with no line longer than width where that is above 0. What a cell holds must be
-// printable, and is taken to be one place wide a character.
+// grid aligns rows below their titles, with no line longer than width where that is above 0. Each character is taken to be
+// one place wide.
 func grid(columns []column, rows [][]string, width int) []string {
+	for _, row := range rows {
+		for i, cell := range row {
+			row[i] = printable(cell)
+		}
+	}
 	widths := make([]int, len(columns))
 	total := 2 * (len(columns) - 1)
 	for i, c := range columns {

@@ -78,11 +78,13 @@ func (a *app) note(format string, args ...any) {
 }
 
 // oneLine replaces what would break a line or a terminal.
-func oneLine(s string) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
+func oneLine(s string) string { return strings.TrimSpace(printable(s)) }
+
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return ' '
-	}, s))
+	}, s)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -100,13 +101,26 @@ func servedLine(s monitor.Snapshot) string {
 	return human(total) + " (" + strings.Join(parts, ", ") + ")"
 }
 
+// worstFirst sorts registries that fail before those that work, and those that nobody asked behind.
+func worstFirst(list []monitor.Registry) []monitor.Registry {
+	order := []string{"failing", "ok"}
+	rank := func(r monitor.Registry) int {
+		if i := slices.Index(order, r.State); i >= 0 {
+			return i
+		}
+		return len(order)
+	}
+	return slices.SortedStableFunc(slices.Values(list), func(a, b monitor.Registry) int { return rank(a) - rank(b) })
+}
+
+// registryTable shows registries in the order of worstFirst.
 func registryTable(s monitor.Snapshot, width int) []string {
 	columns := []column{
 		{title: "REGISTRY", flexible: true}, {title: "STATE"}, {title: "REQUESTS", right: true}, {title: "BYTES", right: true},
 		{title: "BAD 5 MIN", right: true}, {title: "LAST OK", right: true}, {title: "ERROR", right: true},
 	}
 	var rows [][]string
-	for _, r := range s.Registries {
+	for _, r := range worstFirst(s.Registries) {
 		rows = append(rows, []string{
 			r.Name, r.State, humanize.Comma(r.Requests), human(r.Bytes), humanize.Comma(r.RecentBad),
 			ago(s.At, r.LastOK), ago(s.At, r.LastError),
@@ -119,7 +133,7 @@ func flightTable(s monitor.Snapshot, width int) []string {
 	columns := []column{{title: "FLIGHT"}, {title: "FOR", right: true}, {title: "CALLERS", right: true}, {title: "WHAT", flexible: true}}
 	var rows [][]string
 	for _, f := range s.Flights {
-		rows = append(rows, []string{f.Kind, short(max(s.At.Sub(f.Since), 0)), fmt.Sprint(f.Callers), oneLine(f.What)})
+		rows = append(rows, []string{f.Kind, short(max(s.At.Sub(f.Since), 0)), fmt.Sprint(f.Callers), f.What})
 	}
 	return grid(columns, rows, width)
 }
@@ -140,7 +154,7 @@ func artifactTable(s monitor.Snapshot, list []monitor.Artifact, width int) []str
 			pinned = "pinned"
 		}
 		rows = append(rows, []string{
-			oneLine(name), oneLine(tags), humanize.Comma(a.Files), human(a.Size), human(a.Cached), ago(s.At, a.LastUsed), pinned,
+			name, tags, humanize.Comma(a.Files), human(a.Size), human(a.Cached), ago(s.At, a.LastUsed), pinned,
 		})
 	}
 	return grid(columns, rows, width)

@@ -126,8 +126,9 @@ func (v *topView) frame(width, height int) (lines []string, from, page int) {
 	return lines, from, page
 }
 
+// style makes a line fit for the terminal.
 func (v *topView) style(l line, width int) string {
-	text := cut(l.text, width)
+	text := cut(printable(l.text), width)
 	if !v.colour || l.style == plain || text == "" {
 		return text
 	}
@@ -183,10 +184,11 @@ func (v *topView) sections(width int) []section {
 		}
 		return out
 	}
+	registries := worstFirst(s.Registries)
 	none := func(int) string { return plain }
 	list := []section{
 		of(registryTable(s, width), func(i int) string {
-			if s.Registries[i].State == "failing" {
+			if registries[i].State == "failing" {
 				return alarmed
 			}
 			return plain
