@@ -35,7 +35,9 @@ func statusOf(s monitor.Snapshot) *blobdv1.StatusResponse {
 		Bytes: s.Bytes, Limit: s.Limit, DiskFree: s.DiskFree, MinFree: s.MinFree, Problems: s.Problems, UpstreamBytes: s.Upstream,
 		Artifacts: int64(len(s.Artifacts) + s.More), Flights: int64(len(s.Flights)),
 	}
-	looks := func(l monitor.Looks) *blobdv1.Looks { return &blobdv1.Looks{Hits: l.Hits, Misses: l.Misses, Other: l.Other} }
+	looks := func(l monitor.Looks) *blobdv1.Looks {
+		return &blobdv1.Looks{Hits: l.Hits, Misses: l.Misses, Other: l.Other}
+	}
 	for _, c := range s.Caches {
 		r.Caches = append(r.Caches, &blobdv1.CacheStatus{
 			Name: c.Name, Path: c.Dir, Enabled: c.Enabled, Bytes: c.Bytes, Limit: c.Limit, Entries: c.Entries,
@@ -150,8 +152,10 @@ func TestStatusJSON(t *testing.T) {
 			HitRatio *float64 `json:"hit_ratio"`
 			Recent   *float64 `json:"recent_hit_ratio"`
 		}
-		Served     map[string]int64 `json:"served_bytes"`
-		History    []struct{ Looks map[string]struct{ Hits int64 } }
+		Served  map[string]int64 `json:"served_bytes"`
+		History []struct {
+			Looks map[string]struct{ Hits int64 }
+		}
 		UnderWay   []struct{ What string } `json:"flights_under_way"`
 		Registries []struct{ Name, State string }
 		Errors     []struct{ Kind, Text string }
