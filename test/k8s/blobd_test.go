@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 }
 
 var build = sync.OnceValues(func() ([]byte, error) {
-	cmd := exec.Command("go", "build", "-trimpath", "-o", built, "./cmd/blobd")
+	cmd := exec.Command("go", "build", "-o", built, "./cmd/blobd")
 	cmd.Dir, cmd.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
 	return cmd.CombinedOutput()
 })
