@@ -251,11 +251,13 @@ func TestMissedComesBeforeWhatFollows(t *testing.T) {
 			}
 			m.Corrupted(fmt.Sprint("c", i))
 		}
-		sub.Take(100) // there is room again
+		sub.Take(1)
+		m.Corrupted("late") // for it there is room, and none to say first what is missing
+		sub.Take(100)
 		m.Corrupted("new")
 		all := sub.Take(1 << 20)
 		last := all[len(all)-2:]
-		if last[0].Kind != monitor.Missed || last[0].Count != 600-512 || last[1].Cache != "new" {
+		if last[0].Kind != monitor.Missed || last[0].Count != 600-512+1 || last[1].Cache != "new" {
 			t.Errorf("the last two: %v", last)
 		}
 	})
