@@ -107,3 +107,7 @@ $(TOOLS)/nfpm: deploy/install.mk
 .PHONY: reproducible
 reproducible: ## build twice, in two folders and with two caches: the binaries are the same to the last bit
 	./deploy/reproducible.sh
+
+.PHONY: service-test
+service-test: packages ## install Debian's package under a systemd of its own and try the service; as root
+	cd $(INTEROP) && BLOBD_REQUIRE_ROOT_TESTS=1 BLOBD_TEST_PACKAGES='$(abspath $(DIST))' $(GO) test -count=1 -v -timeout 20m ./service
