@@ -75,6 +75,7 @@ func TestSystemLogin(t *testing.T) {
 			log := w.Log()
 			for name, text := range map[string]string{
 				"log": log, "list": string(list), "status": string(w.run("status")), "config": string(w.run("-o", "json", "status")),
+				"events": string(w.run("-o", "json", "events")),
 			} {
 				for _, hidden := range []string{kept.Auths[host].Auth, "canary", `"` + secret + `"`, ":" + secret} {
 					if strings.Contains(text, hidden) {
