@@ -348,7 +348,7 @@ func TestSpinAlways(t *testing.T) {
 	w.reads(c[1].Wasm, "cat", ref, "api.wasm")
 }
 
-// TestSpinBadInput: what is wrong is named, has its exit code, and leaves no index and no content.
+// TestSpinBadInput: what is wrong is named, has its exit code, and leaves no index and no content of it.
 func TestSpinBadInput(t *testing.T) {
 	w := newWorld(t, setup{})
 	c := many(3, "")
@@ -368,7 +368,7 @@ func TestSpinBadInput(t *testing.T) {
 		name, says, read string
 		app              *spintest.Artifact
 		spoil            digest.Digest
-		kept             int // indexes
+		tables, members  int // kept of bundles that are right
 	}{
 		{name: "version 2", says: "spin_lock_version 2", app: spintest.Application(spintest.Options{Lock: func(o spintest.Object) { o["spin_lock_version"] = 2 }}, c)},
 		{name: "dots", says: "../up", app: spintest.Application(spintest.Options{}, with(spintest.File{Path: "../up", Data: good.Data}))},
@@ -380,7 +380,7 @@ func TestSpinBadInput(t *testing.T) {
 		{name: "missing layer", says: missing.String(), app: spintest.Application(spintest.Options{Lock: deform(func(x spintest.Object) {
 			x["source"] = spintest.Object{"digest": missing}
 		})}, c)},
-		{name: "missing member", says: "many", kept: 1 /* the table of a bundle that is right */, app: spintest.Application(spintest.Options{Bundled: true, Lock: deform(func(x spintest.Object) {
+		{name: "missing member", says: "many", tables: 1, members: 3, app: spintest.Application(spintest.Options{Bundled: true, Lock: deform(func(x spintest.Object) {
 			x["files"].([]any)[1].(spintest.Object)["digest"] = missing
 		})}, c)},
 		{name: "inline lie", says: "inline", app: spintest.Application(spintest.Options{Lock: deform(func(x spintest.Object) {
@@ -408,7 +408,7 @@ func TestSpinBadInput(t *testing.T) {
 		if tc.read != "" {
 			w.run("cache", "rm", ref)
 		}
-		for folder, most := range map[string]int{"indexes": tc.kept, "content": 0} {
+		for folder, most := range map[string]int{"indexes": tc.tables, "content": tc.members} {
 			if left := cached(t, w.Cache(), folder); len(left) > most {
 				t.Errorf("%s: leaves %d in %s", tc.name, len(left), folder)
 			}
