@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -49,7 +48,7 @@ func TestSystemLogin(t *testing.T) {
 			if r := w.typed(secret+"\n", "login", "--system", "-u", "user", "--password-stdin", host); r.Exit != 0 || !strings.Contains(string(r.Stdout), file) {
 				t.Fatalf("%+v", r)
 			}
-			if fi, err := os.Stat(file); err != nil || runtime.GOOS != "windows" && fi.Mode() != 0o600 {
+			if fi, err := os.Stat(file); err != nil || fi.Mode() != 0o600 {
 				t.Errorf("%v, %v", fi, err)
 			}
 			w.reads([]byte("hello"), "cat", ref, "a.txt") // no restart, no SIGHUP
