@@ -25,6 +25,9 @@ const (
 	// memberBytes is what a member takes of a table that is made, beside its name: itself and its sum, twice as their lists
 	// grow, and its place among the names.
 	memberBytes = 320
+	// claimBytes is how large a member may say that it is and have room made for that; of a larger one, room is made for what
+	// comes. What a header says costs nothing to say, and others' files would go for it.
+	claimBytes = 1 << 20
 	// someBytes is the share for a table of some 30,000 members, four of which are made at once where room is least.
 	someBytes = 8 << 20
 	// tableCost is what one byte of a table that is kept takes of memory at most: a member with a short name.
@@ -80,7 +83,7 @@ func (s *Service) derive(ctx context.Context, scope oci.Scope, b oci.Descriptor,
 		keeper := memberKeeper{svc: s, ctx: ctx, scope: scope}
 		members, err = s.readMembers(ctx, scope, b, fresh, share, keeper.keep)
 		if !errors.Is(err, errMany) {
-			if err != nil {
+			if errors.Is(err, fault.DigestMismatch) || errors.Is(err, fault.IndexInvalid) {
 				keeper.undo()
 			}
 			break
@@ -140,7 +143,11 @@ type memberKeeper struct {
 // keep writes m into the content cache if there is room for it; else it stays in the bundle.
 func (k *memberKeeper) keep(m *bundle.Member, content io.Reader) error {
 	c := k.svc.caches
-	w, err := c.Content.Begin(k.ctx, m.Size)
+	size := m.Size
+	if size > claimBytes {
+		size = -1
+	}
+	w, err := c.Content.Begin(k.ctx, size)
 	if err != nil {
 		return k.ctx.Err()
 	}

@@ -1,7 +1,9 @@
 package pullthrough_test
 
 import (
+	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/blobd/blobd/cache"
 	"github.com/blobd/blobd/cache/store"
+	"github.com/blobd/blobd/internal/archivetest"
 	"github.com/blobd/blobd/internal/fault"
 	"github.com/blobd/blobd/internal/spintest"
 	"github.com/blobd/blobd/pullthrough"
@@ -177,6 +180,46 @@ func TestBundleDecodedOnce(t *testing.T) {
 		}
 	}
 	b.wants("members of bundles that are gone", map[string]int{})
+}
+
+// What a member's header says of its size makes no room at others' expense: it costs nothing to say.
+func TestBundleClaims(t *testing.T) {
+	b := start(t, func(b *bench) { b.opts.MaxSize = 32 << 20 })
+	var files []archivetest.File
+	for i := range 12 {
+		files = append(files, archivetest.File{Path: fmt.Sprint("f", i), Data: random(uint64(i), 1<<20)})
+	}
+	b.up.push("v1", files, archivetest.Options{})
+	a := b.pull(repo+":v1", pullthrough.Options{})
+	for _, f := range files {
+		b.mustRead(a, f.Path, f.Data, pullthrough.Options{})
+	}
+	entries := func() (n int64) {
+		for _, class := range b.caches.Store.Usage().Classes {
+			if class.Name == "content" {
+				n = class.Entries
+			}
+		}
+		return n
+	}
+	before := entries()
+	components, _ := bundled()
+	b.up.publish("v2", spintest.Application(spintest.Options{Bundled: true, Pack: func(...spintest.File) []byte {
+		var packed bytes.Buffer
+		z := gzip.NewWriter(&packed)
+		if err := tar.NewWriter(z).WriteHeader(&tar.Header{Name: "huge", Mode: 0o644, Size: 28 << 20}); err != nil {
+			t.Fatal(err)
+		}
+		z.Close()
+		return packed.Bytes()
+	}}, components...))
+	if _, err := b.Pull(t.Context(), "uid:1", repo+":v2", pullthrough.Options{}); !errors.Is(err, fault.IndexInvalid) {
+		t.Fatalf("err = %v", err)
+	}
+	b.rest()
+	if after := entries(); before != 12 || after < before {
+		t.Errorf("%d of %d files are left", after, before)
+	}
 }
 
 // A blob of an artifact comes as the registry holds it, from the blocks that are there.
