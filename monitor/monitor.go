@@ -58,12 +58,12 @@ type Monitor struct {
 	minute  *time.Timer // turns history when nobody looks
 
 	events    *events
-	artifacts artifactList
+	artifacts *artifactList
 }
 
 // New makes a Monitor, which is to be closed.
 func New(o Options) *Monitor {
-	m := &Monitor{options: o, now: o.Now}
+	m := &Monitor{options: o, now: o.Now, artifacts: newArtifactList()}
 	if m.now == nil {
 		m.now = time.Now
 	}

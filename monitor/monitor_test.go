@@ -315,6 +315,57 @@ func TestArtifactsAreListedSeldom(t *testing.T) {
 	})
 }
 
+// Who has little time is not held up by somebody who has much, and a list that nobody had time for is not begun again and
+// again.
+func TestArtifactsInLittleTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := monitor.New(monitor.Options{})
+		defer m.Close()
+		asked := 0
+		m.Watch(monitor.Sources{
+			Usage: func() (u monitor.Usage) { return }, Flights: func() []monitor.Flight { return nil },
+			Artifacts: func(ctx context.Context, _ int) (list []monitor.Artifact, more int) {
+				asked++
+				for range 10 {
+					select {
+					case <-time.After(time.Second):
+						list = append(list, monitor.Artifact{})
+					case <-ctx.Done():
+						return list, 0
+					}
+				}
+				return list, 0
+			},
+		})
+		look := func(limit time.Duration) int {
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			defer cancel()
+			began := time.Now()
+			s := m.Snapshot(ctx)
+			if took := time.Since(began); took > limit {
+				t.Errorf("it took %s of %s", took, limit)
+			}
+			return len(s.Artifacts)
+		}
+		if n := look(4500 * time.Millisecond); n != 4 {
+			t.Errorf("%d artifacts in the time of four", n)
+		}
+		if n := look(time.Second); n != 4 || asked != 1 {
+			t.Errorf("again: %d artifacts, listed %d times", n, asked)
+		}
+		time.Sleep(5 * time.Minute)
+		go look(time.Minute)
+		synctest.Wait()
+		if n := look(time.Second); n != 4 || asked != 2 {
+			t.Errorf("beside another: %d artifacts, listed %d times", n, asked)
+		}
+		time.Sleep(time.Minute)
+		if n := look(time.Second); n != 10 || asked != 2 {
+			t.Errorf("afterwards: %d artifacts, listed %d times", n, asked)
+		}
+	})
+}
+
 // What readers of hot files tell must cost nothing: it is told at each read.
 func TestHotPathAllocatesNothing(t *testing.T) {
 	m, _ := start(t, "ghcr.io")

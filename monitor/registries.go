@@ -88,25 +88,26 @@ func (m *Monitor) UpstreamBytes(host string, n int64) {
 	r.bytes.Add(n)
 }
 
-// UpstreamFailed is told of a request that failed, and why. One that the registry refused to this caller, as text says, is
-// a failure too, but no outage.
+// UpstreamFailed is told of a request that failed, and why. One that the registry refused to this caller, or that was
+// answered with what blobd refuses, is a failure too, but no outage.
 func (m *Monitor) UpstreamFailed(host, reason, text string) {
 	r, name := m.registryOf(host)
 	r.bad.Add(1)
 	now := m.now()
 	r.mu.Lock()
 	r.lastError, r.err = now, tidy(text)
-	if !refusal(reason) {
+	if outage(reason) {
 		r.outage = now
 	}
 	r.mu.Unlock()
 	m.events.note(Event{Kind: Upstream, Registry: name, Reason: reason, Count: 1, Text: text})
 }
 
-// refusal reports whether a registry that fails for this reason works, for others.
-func refusal(reason string) bool {
+// outage reports whether a registry that fails for this reason can't be had by anybody.
+func outage(reason string) bool {
 	switch fault.Reason(reason) {
-	case fault.UpstreamUnauthorized, fault.UpstreamForbidden, fault.CredentialUnusable:
+	case fault.UpstreamUnreachable, fault.UpstreamDNS, fault.UpstreamTLS, fault.Upstream5xx, fault.UpstreamTimeout,
+		fault.UpstreamSlow, fault.UpstreamRateLimit, fault.AuthServer:
 		return true
 	}
 	return false
@@ -156,8 +157,12 @@ func (r *registry) describe(name string) Registry {
 	if nano := r.lastOK.Load(); nano != 0 {
 		out.LastOK = time.Unix(0, nano)
 	}
+	down := r.outage.After(out.LastOK) || out.RecentBad > 0 && out.RecentGood == 0
+	if name == otherRegistry { // what one host does says nothing of the next one
+		down = r.outage.After(out.LastOK) && out.RecentBad > 0
+	}
 	switch {
-	case r.outage.After(out.LastOK), out.RecentBad > 0 && out.RecentGood == 0:
+	case down:
 		out.State = stateFailing
 	case out.Requests == 0:
 		out.State = stateUnused

@@ -95,9 +95,12 @@ func monitorFlights(list []pullthrough.Flight) []monitor.Flight {
 	return out
 }
 
+// mostTags of an artifact are shown: who wants to see all of a thousand asks `blobd cache ls`.
+const mostTags = 20
+
 func monitorArtifact(a pullthrough.ArtifactInfo) monitor.Artifact {
 	return monitor.Artifact{
-		Reference: a.Registry + "/" + a.Repository + "@" + a.Digest.String(), Tags: a.Tags,
+		Reference: a.Registry + "/" + a.Repository + "@" + a.Digest.String(), Tags: a.Tags[:min(len(a.Tags), mostTags)],
 		Type: cmp.Or(a.ArtifactType, a.MediaType), Files: a.Files, Size: a.Size, Cached: a.Cached,
 		Pinned: a.Pinned, LastUsed: a.LastUsed,
 	}
