@@ -33,6 +33,10 @@ type Descriptor struct {
 	Annotations  map[string]string `json:"annotations,omitempty"`
 }
 
+// maxMediaType is how long the name of an artifact's type may be: RFC 6838 (4.2) has 127 characters for each of its two
+// parts. It stands in lists of artifacts, which have thousands.
+const maxMediaType = 255
+
 // Manifest is a parsed manifest of an artifact: an image manifest, or an index of manifests.
 type Manifest struct {
 	MediaType    string
@@ -107,6 +111,9 @@ func ParseManifest(mediaType string, raw []byte) (Manifest, error) {
 		if m.ArtifactType == "" {
 			m.ArtifactType = m.Config.MediaType
 		}
+	}
+	if len(m.ArtifactType) > maxMediaType {
+		return invalid(fmt.Sprintf("its artifact type has %d characters", len(m.ArtifactType)))
 	}
 	bad := func(d Descriptor) bool { return d.Digest.Validate() != nil || d.Size < 0 }
 	for _, list := range [][]Descriptor{m.Layers, m.Manifests} {
