@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/spf13/cobra"
@@ -80,10 +82,15 @@ func publishRegistries(c config.Config) map[string]publish.Registry {
 	return out
 }
 
-// callersConfig is the configuration that a daemon of this user would have.
+// callersConfig is the configuration that a daemon of this user would have. What systemd and OpenTelemetry tell whatever
+// program runs here is not meant for it.
 func callersConfig() (config.Config, error) {
+	foreign := func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return strings.HasPrefix(name, "OTEL_") || name == "CONFIGURATION_DIRECTORY" || name == "CREDENTIALS_DIRECTORY"
+	}
 	c, _, err := config.Load(config.Sources{
-		Environ: os.Environ(),
+		Environ: slices.DeleteFunc(os.Environ(), foreign),
 		Flags:   map[string]string{"cache_dir": os.TempDir()}, // no cache is needed here, and not every user has a folder for one
 	})
 	return c, err
