@@ -4,7 +4,7 @@
 //
 // It promises:
 //   - A collector that is slow or down holds nobody up and takes no more memory than queueSize spans; what it does not
-//     take is dropped, and the log says so once a minute.
+//     take is dropped, and when it fails the log says so once a minute.
 //   - No span holds a secret: no header, no query, no body, and of an error its reason alone.
 //   - Nothing is global: two Tracings in one process know nothing of each other.
 package tracing
@@ -34,6 +34,9 @@ const (
 	// batchDelay is how old a span gets before it goes, where there are too few for a whole batch: who looks for a trace
 	// just made does not wait for it.
 	batchDelay = 2 * time.Second
+	// attributeLimit is how many characters of an attribute are kept: references have fewer, and paths, which callers make up,
+	// may have 64 KiB. A batch then stays below the 4 MiB that collectors take.
+	attributeLimit = 1024
 	// exportLimit bounds one batch with all its tries: a collector that restarts takes less.
 	exportLimit = 30 * time.Second
 )
@@ -79,7 +82,12 @@ func New(ctx context.Context, o Options) (*Tracing, error) {
 	if err != nil {
 		o.Log.Warn("some attributes of the environment are left out", slog.Any("error", err))
 	}
+	limits := sdk.NewSpanLimits()
+	if limits.AttributeValueLengthLimit < 0 { // which is no limit
+		limits.AttributeValueLengthLimit = attributeLimit
+	}
 	provider := sdk.NewTracerProvider(
+		sdk.WithRawSpanLimits(limits),
 		sdk.WithResource(about),
 		sdk.WithSampler(sdk.ParentBased(sampler{sdk.TraceIDRatioBased(o.Sample)})),
 		sdk.WithBatcher(e, sdk.WithMaxQueueSize(queueSize), sdk.WithBatchTimeout(batchDelay), sdk.WithExportTimeout(exportLimit)),
