@@ -20,11 +20,12 @@ var errAdminOnly = Status(codes.PermissionDenied, "ADMIN_ONLY", "the admin servi
 
 func unary[Q, R any](a admin, ctx context.Context, q Q, f func(blobdv1.AdminServiceServer, context.Context, Q) (R, error),
 ) (R, error) {
-	if a.daemon.Admin == nil {
+	s := a.daemon.admin.Load()
+	if s == nil {
 		var none R
 		return none, errAdminOnly
 	}
-	return f(a.daemon.Admin, ctx, q)
+	return f(*s, ctx, q)
 }
 
 func (a admin) Status(ctx context.Context, r *blobdv1.StatusRequest) (*blobdv1.StatusResponse, error) {
@@ -66,22 +67,25 @@ func (a admin) ListLogins(ctx context.Context, r *blobdv1.ListLoginsRequest) (*b
 func (a admin) ListArtifacts(
 	r *blobdv1.ListArtifactsRequest, stream grpc.ServerStreamingServer[blobdv1.ListArtifactsResponse],
 ) error {
-	if a.daemon.Admin == nil {
+	s := a.daemon.admin.Load()
+	if s == nil {
 		return errAdminOnly
 	}
-	return a.daemon.Admin.ListArtifacts(r, stream)
+	return (*s).ListArtifacts(r, stream)
 }
 
 func (a admin) Verify(r *blobdv1.VerifyRequest, stream grpc.ServerStreamingServer[blobdv1.VerifyResponse]) error {
-	if a.daemon.Admin == nil {
+	s := a.daemon.admin.Load()
+	if s == nil {
 		return errAdminOnly
 	}
-	return a.daemon.Admin.Verify(r, stream)
+	return (*s).Verify(r, stream)
 }
 
 func (a admin) WatchEvents(r *blobdv1.WatchEventsRequest, stream grpc.ServerStreamingServer[blobdv1.WatchEventsResponse]) error {
-	if a.daemon.Admin == nil {
+	s := a.daemon.admin.Load()
+	if s == nil {
 		return errAdminOnly
 	}
-	return a.daemon.Admin.WatchEvents(r, stream)
+	return (*s).WatchEvents(r, stream)
 }

@@ -12,6 +12,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -53,8 +54,8 @@ type Daemon struct {
 	// bytes they have.
 	Site     map[string][]byte
 	Sizeless bool
-	// Admin, when set before the first call, answers the admin service.
-	Admin blobdv1.AdminServiceServer
+
+	admin atomic.Pointer[blobdv1.AdminServiceServer]
 
 	server *grpc.Server
 
@@ -209,3 +210,6 @@ func (d *Daemon) called(call Call) error {
 	}
 	return nil
 }
+
+// SetAdmin has s answer the admin service, which is closed before.
+func (d *Daemon) SetAdmin(s blobdv1.AdminServiceServer) { d.admin.Store(&s) }

@@ -417,7 +417,7 @@ func (*fakeAdmin) Unpin(context.Context, *blobdv1.UnpinRequest) (*blobdv1.UnpinR
 func TestAdminCommands(t *testing.T) {
 	d, _ := start(t)
 	service := new(fakeAdmin)
-	d.Admin = service
+	d.SetAdmin(service)
 	for _, row := range []struct {
 		args   string
 		code   int
@@ -469,7 +469,7 @@ func TestAdminCommands(t *testing.T) {
 func TestPruneTarget(t *testing.T) {
 	d, _ := start(t)
 	service := new(fakeAdmin)
-	d.Admin = service
+	d.SetAdmin(service)
 	for args, want := range map[string]int64{"": 0, "--target 0": 1, "--target 0B": 1, "--unused-for 1h": 0, "--target 3KiB": 3 << 10} {
 		if got := blobd(t, d, strings.Fields("cache prune "+args)...); got.code != 0 || service.pruned.GetTarget() != want {
 			t.Errorf("%q asks for %d, want %d: %+v", args, service.pruned.GetTarget(), want, got)
@@ -492,7 +492,7 @@ func TestCompletion(t *testing.T) {
 		"no right to list": {nil, []string{"pull", ""}, ":4\n"},
 		"cache":            {nil, []string{"cache", "clear", "co"}, "content\n"},
 	} {
-		d.Admin = row.service
+		d.SetAdmin(row.service)
 		args := append([]string{"__complete", row.args[0], "--socket", d.Socket}, row.args[1:]...)
 		got := blobd(t, nil, args...)
 		if got.code != 0 || !strings.HasPrefix(got.stdout, row.want) {

@@ -102,7 +102,7 @@ func TestSystemLoginCommands(t *testing.T) {
 	file := aUser(t)
 	d, _ := start(t)
 	service := &logins{kept: map[string]*blobdv1.LoginRequest{}}
-	d.Admin = service
+	d.SetAdmin(service)
 	for _, row := range []struct {
 		stdin, args string
 		code        int

@@ -166,7 +166,7 @@ func (x *tty) blobd(args string, environ ...string) (process *os.Process, exit f
 func TestTop(t *testing.T) {
 	d, _ := start(t)
 	service := &eventful{state: busy().now}
-	d.Admin = service
+	d.SetAdmin(service)
 	x := newTTY(t)
 	before := x.settings()
 	for _, end := range []struct {
@@ -218,7 +218,7 @@ func TestTop(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer again.Stop()
-		again.Admin = service // before anybody finds it
+		again.SetAdmin(service) // before anybody finds it
 		if err := os.Rename(again.Socket, d.Socket); err != nil {
 			t.Fatal(err)
 		}

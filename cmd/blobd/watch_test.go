@@ -119,7 +119,7 @@ func (e *eventful) WatchEvents(r *blobdv1.WatchEventsRequest, s grpc.ServerStrea
 
 func TestStatusText(t *testing.T) {
 	d, _ := start(t)
-	d.Admin = &eventful{state: busy().now}
+	d.SetAdmin(&eventful{state: busy().now})
 	got := blobd(t, d, "status")
 	if got.code != 0 {
 		t.Fatalf("%+v", got)
@@ -145,7 +145,7 @@ func TestStatusText(t *testing.T) {
 func TestStatusJSON(t *testing.T) {
 	d, _ := start(t)
 	state := busy().now
-	d.Admin = &eventful{state: state}
+	d.SetAdmin(&eventful{state: state})
 	var got struct {
 		Caches []struct {
 			Name     string
@@ -185,7 +185,7 @@ func some() []monitor.Event {
 func TestEvents(t *testing.T) {
 	d, _ := start(t)
 	service := new(eventful)
-	d.Admin = service
+	d.SetAdmin(service)
 	all := func(_ context.Context, send func(...monitor.Event) error) error { return send(some()...) }
 	for range 3 {
 		service.scripts = append(service.scripts, all)
@@ -252,7 +252,7 @@ func TestFollowingPastARestart(t *testing.T) {
 			return ctx.Err()
 		},
 	}}
-	d.Admin = service
+	d.SetAdmin(service)
 	var stdout, stderr bytes.Buffer
 	a := &app{stdout: writer(func(p []byte) (int, error) {
 		if stdout.Len() > 0 {
