@@ -175,7 +175,7 @@ func (s *stream) resume(err error) error {
 	next := h.name != s.scope.Registry && (isSlow(err) || cut && !s.moved)
 	switch {
 	case next && s.resumes < h.gen.Limits.Resumes:
-		h.failed(s.ctx, err)
+		h.failed(s.ctx, s.cut(err))
 		h.passOver()
 	case !cut:
 		h.failed(s.ctx, err)

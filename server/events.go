@@ -131,7 +131,7 @@ func failed(m Monitor, err error) {
 	st := status.Convert(err)
 	reason := reasonIn(st)
 	switch st.Code() {
-	case codes.Internal, codes.Unknown, codes.DataLoss:
+	case codes.Internal, codes.Unknown:
 	case codes.ResourceExhausted:
 		if reason != string(fault.LocalOverload) {
 			return

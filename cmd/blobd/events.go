@@ -117,7 +117,7 @@ func (w *watcher) mayReturn(err error) bool {
 
 // watch prints events until the stream ends.
 func (w *watcher) watch(ctx context.Context, admin blobdv1.AdminServiceClient) error {
-	request := &blobdv1.WatchEventsRequest{Kinds: w.kinds, Backlog: int32(w.backlog), Follow: w.follow}
+	request := &blobdv1.WatchEventsRequest{Kinds: w.kinds, Backlog: int32(min(w.backlog, backlogMost)), Follow: w.follow}
 	if !w.last.IsZero() { // what happened meanwhile
 		request.Since, request.Backlog = timestamppb.New(w.last), backlogMost
 	}
