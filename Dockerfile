@@ -1,6 +1,6 @@
 # blobd in an image of its own: the static binary and the certificate authorities, no shell, nobody's root.
 #
-#	docker build -t blobd --build-arg VERSION=v1.2.3 .
+#	docker build -t blobd --build-arg VERSION=v1.2.3 --build-arg COMMIT=$(git rev-parse HEAD) .
 #
 # docs/kubernetes.md tells how it is run. The base of the first stage needs Go, a shell and a CA bundle; give another one,
 # from a registry of yours for instance, with --build-arg GO_IMAGE=…
@@ -8,11 +8,12 @@ ARG GO_IMAGE=docker.io/library/golang:1.26
 
 FROM ${GO_IMAGE} AS build
 ARG VERSION=devel
+ARG COMMIT
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=${VERSION}" -o /image/usr/bin/blobd ./cmd/blobd
+RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=${VERSION} -X main.commit=${COMMIT}" -o /image/usr/bin/blobd ./cmd/blobd
 # What else the last stage needs, which has nothing to make it with: certificates, a name for the user, and the two folders
 # that are the daemon's own, the cache's for nobody else. One time for all, so that the same source makes the same layers.
 RUN mkdir -p /image/etc/ssl/certs /image/run /image/var/cache /own/run/blobd /own/cache/blobd \

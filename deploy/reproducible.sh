@@ -1,8 +1,8 @@
 #!/bin/sh
-# Builds the commit that is checked out twice: in two folders, with two build caches, by two versions of the clock and
-# under two umasks. Fails unless the binaries are the same, static, and name the commit.
+# Builds the commit that is checked out twice, one after the other: in two folders, with two build caches, under two umasks. Fails unless the binaries are the same, static, and name the commit.
 set -eu
 cd "$(dirname "$0")/.."
+command -v readelf >/dev/null || { echo 'readelf is missing: install binutils' >&2; exit 1; }
 work=$(mktemp -d)
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 commit=$(git rev-parse HEAD)

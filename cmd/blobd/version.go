@@ -13,6 +13,9 @@ import (
 // counts, as of `go install …@v1.2.3`.
 var version string
 
+// commit is set by the linker where a build does not see the checkout's history, as that of the image.
+var commit string
+
 // build is what this binary was made of.
 type build struct {
 	Version  string `json:"version"`
@@ -23,7 +26,7 @@ type build struct {
 }
 
 func buildInfo() build {
-	b := build{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	b := build{Version: version, Commit: commit, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if ok {
 		if b.Version == "" && info.Main.Version != "(devel)" {

@@ -27,6 +27,7 @@ const (
 	image = "localhost/blobd:test"
 	// version is what that image was told to be.
 	version = "v0.0.0-container"
+	commit  = "0123456789abcdef0123456789abcdef01234567"
 	// within is how long anything may take that is waited for, on a machine that is busy with other tests.
 	within = time.Minute
 )
@@ -159,14 +160,19 @@ func (e *engine) importBase(ctx context.Context) error {
 	return err
 }
 
-// build runs the Dockerfile.
+// build runs the Dockerfile. Its build has no network: the modules that it downloads are this machine's.
 func (e *engine) build(ctx context.Context, tag string) error {
+	download := exec.CommandContext(ctx, "go", "mod", "download")
+	download.Dir = "../../.."
+	if _, err := output(download); err != nil {
+		return err
+	}
 	flags, err := e.buildFlags(ctx)
 	if err != nil {
 		return err
 	}
 	args := append([]string{"build", "--timestamp", "0"}, flags...)
-	_, err = e.run(ctx, append(args, "--build-arg", "VERSION="+version, "-t", tag, "../../..")...)
+	_, err = e.run(ctx, append(args, "--build-arg", "VERSION="+version, "--build-arg", "COMMIT="+commit, "-t", tag, "../../..")...)
 	return err
 }
 
@@ -202,7 +208,10 @@ func (e *engine) must(t *testing.T, args ...string) string {
 }
 
 func (e *engine) command(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, "podman", slices.Concat(e.flags, args)...)
+	cmd := exec.CommandContext(ctx, "podman", slices.Concat(e.flags, args)...)
+	// Its own timers would ask for the health of containers that its default storage does not have.
+	cmd.Env = append(os.Environ(), "DISABLE_HC_SYSTEMD=true")
+	return cmd
 }
 
 // limits are for every container: podman would raise them, which takes a right that not every machine gives to root.

@@ -46,13 +46,13 @@ func TestImage(t *testing.T) {
 			"its port":        c.ExposedPorts["9465/tcp"] != nil,
 			"its version":     c.Labels["org.opencontainers.image.version"] == version,
 			"its title":       c.Labels["org.opencontainers.image.title"] == "blobd",
-			"its revision":    c.Labels["org.opencontainers.image.revision"] != "",
+			"its revision":    c.Labels["org.opencontainers.image.revision"] == commit,
 		} {
 			if !ok {
 				t.Errorf("%s is wrong: %+v", what, got[0])
 			}
 		}
-		if out := e.must(t, slices.Concat([]string{"run", "--rm", "--network", "none"}, e.limits(), []string{image, "version"})...); !strings.HasPrefix(out, "blobd "+version+",") {
+		if out := e.must(t, slices.Concat([]string{"run", "--rm", "--network", "none"}, e.limits(), []string{image, "version"})...); !strings.HasPrefix(out, "blobd "+version+", commit "+commit+",") {
 			t.Errorf("blobd version: %s", out)
 		}
 	})

@@ -149,7 +149,7 @@ func serviceStory(t *testing.T, m *machine) {
 		}
 	})
 	step("callers wait for the next one while a reader holds the last one up", func(t *testing.T) {
-		m.write("/etc/blobd/config.yaml", "0644", "drain_timeout: 6s\n") // longer than a client tries again by itself
+		m.write("/etc/blobd/config.yaml", "0644", "drain_timeout: 15s\n") // longer than a client tries again by itself
 		m.restart()
 		reader := m.command(t.Context(), "blobd", "cat", artifact, "big")
 		out, err := reader.StdoutPipe()
@@ -180,10 +180,10 @@ func serviceStory(t *testing.T, m *machine) {
 		}
 	})
 	step("one that hangs is ended and started anew, one that works is left alone", func(t *testing.T) {
-		m.write("/etc/systemd/system/blobd.service.d/test.conf", "0644", "[Service]\nWatchdogSec=3s\n")
+		m.write("/etc/systemd/system/blobd.service.d/test.conf", "0644", "[Service]\nWatchdogSec=10s\n")
 		m.run("systemctl", "daemon-reload")
 		m.restart()
-		<-time.After(5 * time.Second) // longer than systemd waits for a sign of life
+		<-time.After(12 * time.Second) // longer than systemd waits for a sign of life
 		if n := m.property("NRestarts"); n != "0" {
 			t.Fatalf("%s restarts of a daemon that works", n)
 		}
