@@ -23,7 +23,7 @@ const typeAt = "BLOBD_TEST_ARGS"
 func TestAsBlobd(t *testing.T) {
 	args := os.Getenv(typeAt)
 	if args == "" {
-		t.Skip("for TestTop alone")
+		t.Skip("for tests in a terminal")
 	}
 	os.Args = append([]string{"blobd"}, strings.Fields(args)...)
 	main()
