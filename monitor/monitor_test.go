@@ -227,6 +227,28 @@ func TestRegistries(t *testing.T) {
 	}
 }
 
+// What one host does says nothing of another that is not configured, for long; what is answered with something that blobd
+// refuses is answered.
+func TestOtherRegistries(t *testing.T) {
+	m, c := start(t, "ghcr.io")
+	m.UpstreamFailed("typo.example", "UPSTREAM_DNS", "no such host")
+	if s := m.Brief(); s.Registries[1].State != "failing" {
+		t.Errorf("%+v", s.Registries[1])
+	}
+	for range 6 {
+		c.at = c.at.Add(time.Minute)
+		m.Brief()
+	}
+	if s := m.Brief(); s.Registries[1].State == "failing" {
+		t.Errorf("%+v", s.Registries[1])
+	}
+	m.UpstreamRequest("ghcr.io", "manifest", "2xx", 1)
+	m.UpstreamFailed("ghcr.io", "TOO_LARGE", "the manifest has 5 MiB")
+	if s := m.Brief(); s.Registries[0].State != "ok" {
+		t.Errorf("%+v", s.Registries[0])
+	}
+}
+
 // A reload may name other registries: those that stay keep what was seen, and no byte is lost of all together.
 func TestSetRegistries(t *testing.T) {
 	m, _ := start(t, "a.example", "b.example")
