@@ -46,7 +46,7 @@ type Options struct {
 // Registry is a running registry with its counting proxy. Its methods may be called from several goroutines.
 type Registry struct {
 	*Proxy
-	server *olareg.Server
+	server *server
 	push   *listener
 	front  *listener
 	temp   string // folder of the accounts; "" without Auth
@@ -84,7 +84,7 @@ func Open(o Options) (_ *Registry, err error) {
 	if err := r.guard(&conf, o); err != nil {
 		return nil, err
 	}
-	r.server = olareg.New(conf)
+	r.server = &server{registry: olareg.New(conf)}
 	r.Proxy = NewProxy(r.server)
 	r.front.serve(r.Proxy)
 	if r.push, err = listen(""); err != nil {
@@ -120,7 +120,7 @@ func (r *Registry) Close() {
 		}
 	}
 	if r.server != nil {
-		_ = r.server.Close()
+		r.server.close()
 	}
 	if r.temp != "" {
 		_ = os.RemoveAll(r.temp)
@@ -168,6 +168,31 @@ func (r *Registry) guard(conf *config.Config, o Options) error {
 		})
 	}
 	return nil
+}
+
+// server is the registry itself, which must not be asked and closed at once.
+type server struct {
+	registry *olareg.Server
+
+	mu     sync.RWMutex // held for reading by each request, and for writing to close; guards closed
+	closed bool
+}
+
+func (s *server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		panic(http.ErrAbortHandler) // its connection is cut
+	}
+	s.registry.ServeHTTP(w, req)
+}
+
+// close waits for requests under way, whose connections are cut.
+func (s *server) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	_ = s.registry.Close()
 }
 
 // listener is one port that can be closed and opened again.
