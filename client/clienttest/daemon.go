@@ -211,5 +211,11 @@ func (d *Daemon) called(call Call) error {
 	return nil
 }
 
-// SetAdmin has s answer the admin service, which is closed before.
-func (d *Daemon) SetAdmin(s blobdv1.AdminServiceServer) { d.admin.Store(&s) }
+// SetAdmin has s answer the admin service, which is closed before, and again with nil.
+func (d *Daemon) SetAdmin(s blobdv1.AdminServiceServer) {
+	if s == nil {
+		d.admin.Store(nil)
+		return
+	}
+	d.admin.Store(&s)
+}

@@ -41,7 +41,7 @@ func TestKinds(t *testing.T) {
 
 // foreign finds, at the top of YAML, keys that are for another program: Kubernetes and Kustomize, whose manifests the tests
 // of test/k8s hold, and Prometheus.
-var foreign = regexp.MustCompile(`\A\s*(apiVersion|env|volumeMounts|configMapGenerator|patches|resources|components|` +
+var foreign = regexp.MustCompile(`\A\s*(apiVersion|images|env|volumeMounts|configMapGenerator|patches|resources|components|` +
 	`scrape_configs|groups|receivers):`)
 
 // onThisHost puts users of this host in the place of those that pages name.
