@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/blobd/blobd/client/clienttest"
+	"github.com/blobd/blobd/internal/testneed"
 )
 
 // typeAt has this test binary be blobd, with these arguments.
@@ -42,7 +43,7 @@ func newTTY(t *testing.T) *tty {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		t.Skip("no terminals here: ", err)
+		testneed.Missing(t, "it needs a terminal: "+err.Error())
 	}
 	x := &tty{t: t, master: master}
 	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
